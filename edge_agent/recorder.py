@@ -244,7 +244,7 @@ class Recorder:
         self._start_streams(changes.start)
 
     def _start_streams(self, cameras: Collection[str]) -> None:
-        """Start what can be started; then raise the first error of what cannot."""
+        """Start every part that can be started; then raise the first error of the others."""
         errors, opening = [], FirstOpening(self._clock)
         for camera, quality in self._config.rings():
             if camera.id in cameras:
@@ -295,7 +295,7 @@ class Recorder:
         states = [camera["state"] for camera in status["cameras"].values()]
         self._notifier.status(f"{states.count('recording')} of {len(self._streams)} streams recording")
         try:
-            write_small_file(self._config.status_path, json.dumps(status, indent=1).encode(), durable=False)
+            write_small_file(self._config.status_path, json.dumps(status).encode(), durable=False)
         except OSError as error:
             log.warning("status not written path=%s: %s", self._config.status_path, error.strerror)
 

@@ -282,7 +282,7 @@ class Releaser:
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
 
-    # What is due at a time
+    # Jobs that are due at a time
 
     def _plan(self, jobs: Jobs) -> None:
         now = self._clock.utc()

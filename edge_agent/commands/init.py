@@ -235,6 +235,7 @@ def _plan_state(folder: Path, wanted: Path | None) -> Path:
 def _demand_writable(folder: Path) -> None:
     there = next(each for each in (folder, *folder.parents) if each.exists())
     try:
+        # By trying: the mode does not tell of a read-only file system or of an ACL.
         os.rmdir(tempfile.mkdtemp(dir=there))
     except OSError as error:
         hint = "run it as root, or with --config and --state in a folder of yours"
@@ -268,6 +269,7 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
 
 def _check_passphrase(passphrase: str, state_dir: Path) -> None:
     if locate_private(state_dir, "owner").exists():
+        # The passphrase of the key that is there: the owner must not end up with two.
         KeyStore(state_dir, "owner").load_private("owner", passphrase.encode())
     else:
         check_strength(passphrase)

@@ -97,6 +97,7 @@ def _open_repository(folder: Path, url: str | None) -> Repository:
 def _alone(folder: Path) -> Iterator[None]:
     with os.fdopen(open_regular(folder / "lock", os.O_WRONLY | os.O_CREAT), "w") as file:
         try:
+            # The kernel lets go of it with the process, of one that was killed as well.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UpdateError("another update is under way") from None

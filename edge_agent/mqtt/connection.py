@@ -53,7 +53,7 @@ class BrokerSettings:
     tls: TlsIdentity
     subscriptions: tuple[TopicSubscription, ...]
     state_topic: str = ""
-    """Where the retained state and the last will go; none if empty."""
+    """Topic of the retained state and of the last will; none if empty."""
     online: bytes = b""
     offline: bytes = b""
     """The last will; also left behind by a clean ``close``."""

@@ -198,7 +198,7 @@ class Pages:
         return PlainTextResponse(self._mark())
 
     def _mark(self) -> str:
-        """Return a fingerprint of the home page and the requests: the browser looks whether it changed."""
+        """Return a digest of the home page and the requests: the browser looks whether it changed."""
         cameras = self._processes.look("recorder", "status").members.get("cameras", {})
         status = self._processes.look("releaser", "status").members
         shown = [(name, each.get("state"), each.get("reason")) for name, each in sorted(cameras.items())]

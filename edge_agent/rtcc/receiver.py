@@ -156,7 +156,7 @@ def build_app(
         )
     )
     later = None if renew is None else questions.defer(renew)
-    # Revocation is judged before the path: a revoked gateway learns nothing of what is here.
+    # Revocation is judged before the path: a revoked gateway learns nothing about other uploads.
     return _guard(keep_apart(app, _find_peer), Revocations(questions, is_revoked), later)
 
 

@@ -34,7 +34,7 @@ class PeerProtocol(H11Protocol):
         super().connection_made(transport)
         subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
         names = [value for part in subject for name, value in part if name == "commonName"]
-        # Two common names could be read as two gateways: such a certificate is nobody's.
+        # Two common names could be read as two gateways: such a certificate names no gateway.
         self._peer = names[0] if len(names) == 1 else ""
         connection = transport.get_extra_info("ssl_object")
         shown = connection.getpeercert(binary_form=True) if connection is not None else None

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 
 from tuspyserver.storage import TusStorage
 
+from edge_agent.errors import EdgeAgentError
 from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.rtcc.receiver_room import ReservedSpace
 
@@ -87,16 +88,23 @@ class ReceiveStorage(TusStorage):
         """Move what was whole but not moved yet when the process ended, and drop what nobody finished."""
         self._sort_by_gateway()
         for path in sorted(self._uploads.glob("*/*.json")):
-            info, gateway = _load(path), path.parent.name
-            if info is None or "size" not in info:
-                self._remove(gateway, path.stem)
-            elif _is_whole(info, gateway):
-                # However old it is: its gateway may have read from the offset that we have it.
-                self._finalize(gateway, path.stem)
-            elif time.time() - path.stat().st_mtime > keep_days * 86400:
-                self._remove(gateway, path.stem)
-            else:
-                self._count(gateway, path.stem, info)
+            try:
+                self._recover(path, keep_days)
+            except (OSError, EdgeAgentError, LookupError, TypeError, ValueError):
+                # It stays as it is: its gateway's next question tries again. Nobody else's upload waits for that.
+                log.exception("upload was not recovered: note=%s", path)
+
+    def _recover(self, path: Path, keep_days: int) -> None:
+        info, gateway = _load(path), path.parent.name
+        if info is None or "size" not in info:
+            self._remove(gateway, path.stem)
+        elif _is_whole(info, gateway):
+            # However old it is: its gateway may have read from the offset that we have it.
+            self._finalize(gateway, path.stem)
+        elif time.time() - path.stat().st_mtime > keep_days * 86400:
+            self._remove(gateway, path.stem)
+        else:
+            self._count(gateway, path.stem, info)
 
     def drop_stalled(self, longer_than_s: float, of: str | None = None) -> bool:
         """Forget the uploads without a new byte for so long, and their bytes; tell whether there were any.
@@ -131,7 +139,8 @@ class ReceiveStorage(TusStorage):
     def _sort_by_gateway(self) -> None:
         """Put the payloads of an earlier version into their gateways' folders; unfinished uploads of it begin anew."""
         for path in (*self._uploads.glob("*.json"), *self._uploads.glob("*.part")):
-            path.unlink()
+            if path.is_file():
+                path.unlink()
         for note in self._received.glob("*.json"):
             known, payload = _load(note), note.with_suffix("")
             if known and _GATEWAY.fullmatch(str(known.get("gateway"))) and payload.is_file():

@@ -35,6 +35,7 @@ from edge_agent.setup.provision import GROUP
 from edge_agent.uplink.store.sqlite_file import refuse_other_files
 
 MAX_BYTES = 1 << 30
+"""Of the packed files: age and tar work on them in memory."""
 ARCHIVE_FOLDER = "ledger-archive"
 STORE = "releaser/state.sqlite"
 """``Config.store_path``, within the state folder."""
@@ -76,6 +77,8 @@ def make_backup(config: Config, folder: Path, passphrase: str) -> bytes:
         UsageError: The ledger is too large for one backup.
     """
     state = config.state_dir
+    # Before anything is packed: a backup whose keys open with another passphrase than its envelope
+    # could not be restored.
     KeyStore(state, "owner").load_private("owner", passphrase.encode())
     open_identity(state, passphrase)
     files = {"README.txt": _README.encode()}
@@ -109,6 +112,8 @@ def open_backup(content: bytes, passphrase: str) -> Backup:
         packed = pyrage.passphrase.decrypt(content, passphrase)
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             known = {*_KEYS, *CONFIGURATION, LEDGER, CHECKPOINT, "README.txt"}
+            # By name from a fixed list, and regular files only: no member of a tar file decides
+            # where something is written.
             files = {each.name: _content(tar, each) for each in tar if each.isfile() and each.name in known}
     except pyrage.DecryptError as error:
         raise CustodyError("the passphrase does not open this backup, or it is damaged") from error
@@ -229,6 +234,8 @@ def _read_ledger(path: Path) -> dict[str, bytes]:
     with acting_as_owner(path.parent):
         refuse_other_files(path)
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+            # One snapshot: leaves and signed head must be of the same moment, while the releaser
+            # goes on.
             connection.execute("BEGIN")
             leaves = [bytes(leaf) for (leaf,) in connection.execute("SELECT leaf FROM ledger_leaves ORDER BY idx")]
             note = connection.execute("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
@@ -265,6 +272,7 @@ def _verify_ledger(lines: bytes, checkpoint: str, gateway: bytes) -> int:
         raise EvidenceError("the backup's gateway key is none") from error
     if not isinstance(key, Ed25519PublicKey):
         raise EvidenceError("the backup's gateway key is none")
+    # By the key in the backup itself: the passphrase vouches for that one, as for the rest.
     head = verify_checkpoint(checkpoint, read_origin(checkpoint), key)
     if head.size > size or merkle.root(head.size, read) != head.root:
         raise EvidenceError("the backup's ledger is not the one that was signed")

@@ -31,6 +31,7 @@ from edge_agent.setup.inspection import Inspected, Level, fault, is_sealed, load
 
 CONNECT_TIMEOUT_S = 3.0
 _MAX_ANSWER_BYTES = 16 * 1024
+"""Of a server's head: one that sends more is none of ours, or means ill."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _TUS = re.compile(rb"\ntus-(?:resumable|version):", re.IGNORECASE)
@@ -149,7 +150,10 @@ def _connect_mqtt(connection: ssl.SSLSocket) -> str:
 
     With TLS 1.3 a client learns of its refused certificate only when it reads: that read raises.
     """
+    # MQTT 5, 3.12: PINGREQ. A CONNECT under our client id would take the releaser's session over
+    # (3.1.4).
     connection.sendall(b"\xc0\x00")
+    # The broker may close without an alert; the handshake is what was asked.
     with contextlib.suppress(ConnectionResetError):
         connection.recv(16)
     return ""

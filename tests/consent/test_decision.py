@@ -59,7 +59,7 @@ def codes(verdict):
 
 
 def test_a_request_within_the_terms_is_granted():
-    """What was asked, all of it, once the cooling-off has passed."""
+    """All that was asked, once the cooling-off has passed."""
     grant = verdict_of()
     assert isinstance(grant, Grant)
     (camera,) = grant.cameras
@@ -557,7 +557,7 @@ def offered(verdict):
 @settings(max_examples=150, deadline=None)
 @given(strategies.requests, three_terms, strategies.histories)
 def test_a_grant_lies_within_request_incident_and_policy(ask, signed, past):
-    """Whatever is granted or offered was asked for, lies in the incident with the padding, and in the terms."""
+    """All granted or offered footage was asked for, lies in the incident with the padding, and in the terms."""
     house = house_of(*signed)
     verdict = first(ask, house, past, NOW)
     request = ask.request
@@ -612,7 +612,7 @@ def test_tightening_never_turns_a_refusal_into_a_grant(ask, signed, others, past
 @settings(max_examples=100, deadline=None)
 @given(strategies.requests, three_terms, strategies.histories, strategies.moments, st.integers(1, 60 * DAY_NS))
 def test_time_passing_never_makes_anything_valid(ask, signed, past, now, later):
-    """What is refused now is refused later, all else being equal (nothing here waits to become valid)."""
+    """A request that is refused now is refused later, all else being equal (nothing here waits to become valid)."""
     house = house_of(*signed)
     if isinstance(first(ask, house, past, now), Denial):
         assert isinstance(first(ask, house, past, UtcNs(now + later)), Denial)

@@ -165,7 +165,7 @@ def test_terms_are_read_aloud_while_they_are_chosen(page: PageHouse, browser: Br
 
 
 def test_hostile_texts_run_nothing_at_the_desk(page: PageHouse, browser: Browser):
-    """What strangers write is text there too."""
+    """A stranger's words are text there too."""
     page.house.requests = [request(iss=HOSTILE, purpose=HOSTILE, incident=HOSTILE)]
     page.house.title = HOSTILE
     context = open_window(browser)

@@ -124,7 +124,7 @@ TAMPERINGS: dict[str, Callable[[sqlite3.Connection], object]] = {
 def test_verify_finds_what_was_changed_on_disk(
     conn: sqlite3.Connection, tamper: Callable[[sqlite3.Connection], object]
 ) -> None:
-    """Whatever is changed by somebody without the gateway's key, verification says so."""
+    """Every change by somebody without the gateway's key is found by a verification."""
     fill(conn, 5)
     seal(conn)
     drop_guards(conn)
@@ -136,7 +136,7 @@ def test_verify_finds_what_was_changed_on_disk(
 def test_a_rewriting_with_the_gateways_key_is_found_by_a_remembered_head(
     conn: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    """Who holds the key can make another ledger that agrees with itself, but not with a head that left the house."""
+    """A holder of the key can make another ledger that agrees with itself, but not with a head that left the house."""
     fill(conn, 5)
     note = seal(conn)
     forged = sqlite3.connect(tmp_path / "forged.sqlite", isolation_level=None)
@@ -164,7 +164,7 @@ def test_a_ledger_rolled_back_to_a_copy_is_found(conn: sqlite3.Connection, tmp_p
 
 
 def test_a_checkpoint_tells_no_number_of_refusals(conn: sqlite3.Connection) -> None:
-    """Whatever happened inside, the size that leaves is a multiple of 256; nothing new, the same note again."""
+    """After any history the size that leaves is a multiple of 256; nothing new, the same note again."""
     assert verify_checkpoint(seal(conn), ORIGIN, KEY.public_key()).size == 256
     first = seal(conn)
     assert seal(conn) == first
@@ -198,7 +198,7 @@ def test_growth_is_proved_to_who_kept_a_checkpoint(conn: sqlite3.Connection) -> 
 
 
 def test_growth_of_a_rewritten_ledger_cannot_be_proved(conn: sqlite3.Connection, tmp_path: Path) -> None:
-    """Who holds the gateway's key and made another ledger of the same sizes has no proof for a checkpoint that left."""
+    """A key's holder who made another ledger of the same sizes has no proof for a checkpoint that left."""
     fill(conn, 5)
     note = seal(conn)
     forged = sqlite3.connect(tmp_path / "forged.sqlite", isolation_level=None)

@@ -106,6 +106,12 @@ def _seal(story: Story, home: Qemu) -> None:
         home.ssh(f"systemctl restart {_UNITS}")
         story.wait_recording()
         story.wait("both say so", "edge-agent status", "sealed to this machine's TPM", 120)
+    with story.step("check as root opens the sealed TLS key, and the broker takes it"):
+        said = home.ssh("edge-agent check", check=False)
+        found = [line for line in said.splitlines() if "keys of" in line or "takes our certificate" in line]
+        print("   " + "\n   ".join(found))
+        if len(found) < 4 or not all(line.startswith("ok") for line in found):
+            raise MachineError(said)
 
 
 def _boot(story: Story, home: Qemu, _name: str, _rtc: str) -> None:

@@ -181,8 +181,8 @@ class Story:
                 time.sleep(6 + 2.3 * (number % 5))
                 if wait_moment is not None:
                     wait_moment()
+                at_ns = time.time_ns()  # behind it connections are hung up, which takes a busy host a second
                 self.machine.cut_power()
-                at_ns = time.time_ns()
                 if losses is not None:
                     print(f"   {losses()}", flush=True)
                 self.machine.start()

@@ -167,7 +167,7 @@ def test_reads_and_stops_without_scripts(page: PageHouse, paired: Open):
 
 
 def test_page_shows_a_new_request_by_itself(page: PageHouse, paired: Open):
-    """Whoever leaves the page open sees what comes, and sees it counted down."""
+    """A resident who leaves the page open sees new requests, and sees them counted down."""
     page.house.requests = []
     tab = paired().new_page()
     tab.goto(page.origin + "/")

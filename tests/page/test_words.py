@@ -112,7 +112,7 @@ def test_no_guess_is_the_code(guesses):
 
 
 def test_pauses_grow_to_a_minute_for_each_address_alone():
-    """Who guesses from one phone keeps nobody else out."""
+    """A guesser at one phone keeps no other phone out."""
     watch = Watch()
     pairing = Pairing(watch)
     code = pairing.offer()

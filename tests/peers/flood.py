@@ -23,7 +23,7 @@ TICK_S = 0.01
 
 
 def bogus_payloads(seed: int = 1) -> Iterator[bytes]:
-    """Yield what must fail checks 1 to 5, each in another way, for ever."""
+    """Yield what must fail checks 1 to 5, each in another way, indefinitely."""
     rng = random.Random(seed)
     signed = {"protected": "e30", "signature": "x" * 86}
     makers: list[Any] = [

@@ -101,7 +101,7 @@ def test_a_delivered_answer_brings_the_key(home, send, gateway, file):
 
 
 def test_header_and_payload_make_a_stock_age_file(home, send, gateway, tmp_path, file):
-    """What was uploaded opens with the key that came in the answer; a byte more or less, and it is not assembled."""
+    """The upload opens with the key that came in the answer; a byte more or less, and it is not assembled."""
     recipient = home.recipients()["evidence"]
     payload = io.BytesIO()
     header, sha256, size = seal_stream(iter([b"the bundle"]), [recipient], payload)
@@ -164,7 +164,7 @@ def test_a_gateway_cannot_take_anothers_delivered_away(home, send, gateway, file
 
 
 def test_a_payload_in_anothers_folder_is_not_the_deliverys(home, send, file):
-    """What another gateway uploaded under the victim's name is never opened as the victim's."""
+    """A payload that another gateway uploaded under the victim's name is never opened as the victim's."""
     send(0, Status.DELIVERED, files=(file,))
     for folder in (home.received_dir, home.received_dir / ("x" * 22)):
         folder.mkdir(exist_ok=True)
@@ -195,7 +195,7 @@ def test_an_answer_that_contradicts_is_kept_for_a_person(home, send, gateway, fi
 
 
 def test_an_answer_that_the_state_refuses_is_kept_for_a_person(home, send, gateway, file):
-    """A constraint that would refuse it for ever ends in a conflict, once, and leaves nothing half done."""
+    """A constraint that would refuse it indefinitely ends in a conflict, once, and leaves nothing half done."""
     place = {"jti": JTI, "gateway": gateway, "seq": 3, "status": "queued"}
     with home.state.database.begin() as connection:
         connection.execute(insert(tables.answers), {**place, "raw": b"", "taken_at_ns": 0})
@@ -316,6 +316,6 @@ def test_what_one_request_may_announce_is_bounded(home, send, gateway):
 
 @pytest.mark.parametrize("path", ["../x/12345678", "..", "", "a" * 65, "upload.json"])
 def test_no_name_leads_out_of_the_announced(home, gateway, path):
-    """What the receiver asks about is a gateway's plain name."""
+    """The receiver asks about a gateway's plain name."""
     assert not is_announced(home, gateway, path, UtcNs(0))
     assert not is_announced(home, path, "12345678", UtcNs(0))

@@ -157,7 +157,7 @@ def test_an_area_request_is_one_message_in_each_cell(city, applicant, incident, 
 
 
 def test_answers_wait_for_a_watcher_who_is_away(city, gateway, incident, now):
-    """What a gateway says while nobody watches is kept by the broker and taken later."""
+    """A gateway's answer without a running watch is kept by the broker and taken later."""
     signed = sign(city, draft(to_gateway(gateway.id), incident), now)
     with RtccSession(city, watch=True) as session:
         session.send(signed)
@@ -216,7 +216,7 @@ def write_pins(home, gateway, text):
 
 
 def test_a_state_that_takes_nothing_in_ends_the_watch(city, gateway, incident, now):
-    """In words, and the answer is not acknowledged: the key in it comes once. Whoever watches next gets it."""
+    """In words, and the answer is not acknowledged: the key in it comes once. The next watch gets it."""
     signed = sign(city, draft(to_gateway(gateway.id), incident), now)
     with RtccSession(city, watch=True) as session:
         session.send(signed)
@@ -275,7 +275,7 @@ FLOODS = {"not an answer": lambda *_: bogus_payloads(), "its progress": sign_pro
 
 @pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS)
 def test_a_gateway_that_floods_delays_no_other(city, incident, now, tmp_path, make):
-    """What another gateway says is there within seconds, through all of the flood, and none of it is lost."""
+    """Another gateway's answer is there within seconds, through all of the flood, and none of it is lost."""
     signed, wild = sign(city, draft(to_area(incident, 3000), incident), now), Applicant()
     with RtccSession(city, watch=True) as session, Gateway(city, Applicant(), now) as neighbour:
         session.send(signed)

@@ -67,7 +67,7 @@ def test_a_backup_holds_the_owner_and_nothing_that_opens_footage(gateway: Config
 
 
 def test_another_passphrase_makes_no_backup(gateway: Config) -> None:
-    """What is locked with a word that opens no key in it would be lost."""
+    """A backup under a passphrase that opens no key in it would be lost."""
     with pytest.raises(CustodyError):
         make_backup(gateway, gateway.state_dir.parent, "another passphrase")
 
@@ -200,7 +200,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_ledger_that_was_changed_is_no_backup(content: bytes, name: str) -> None:
-    """Whoever knows the passphrase can still not drop a revocation from what the gateway signed."""
+    """A person who knows the passphrase can still not drop a revocation from the signed ledger."""
     files = dict(open_backup(content, PASSPHRASE).files)
     files["ledger.jsonl"] = b"\n".join(FORGERIES[name](files["ledger.jsonl"].splitlines()))
     with pytest.raises(EvidenceError):

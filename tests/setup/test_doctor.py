@@ -127,7 +127,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_a_broken_configuration_is_reported_too(text, gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever cannot start for a wrong line has a report to send: it has the fault, and nothing of the line."""
+    """A gateway that a wrong line keeps from starting has a report to send: it has the fault, and none of the line."""
     if text is None:
         gateway.unlink()
     else:

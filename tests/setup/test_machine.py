@@ -74,7 +74,7 @@ HINTS = {
 
 @pytest.mark.parametrize("behaviour", HINTS)
 def test_the_missing_part_is_named(behaviour: str, sealer: Callable[[str], None], monkeypatch) -> None:
-    """Whatever words systemd has for it, which differ by version and blame the TPM."""
+    """For any of systemd's words for it, which differ by version and blame the TPM."""
     has_tpm, missing, hint = HINTS[behaviour]
     monkeypatch.setattr(machine, "_has_tpm", lambda: has_tpm)
     monkeypatch.setattr(machine, "_is_loadable", lambda library: library not in missing)
@@ -92,7 +92,7 @@ def test_a_library_is_looked_for_on_the_machine() -> None:
 
 @pytest.mark.parametrize("behaviour", ["gives back other bytes", "no TPM"])
 def test_a_tpm_that_fails_costs_nothing(tmp_path: Path, behaviour: str, sealer: Callable[[str], None]) -> None:
-    """What the TPM does wrong is found by trying; every key is still there, and no custody note lies."""
+    """A fault of the TPM is found by trying; every key is still there, and no custody note lies."""
     sealer(behaviour)
     with pytest.raises(CustodyError, match="nothing was changed"):
         machine.try_sealing()

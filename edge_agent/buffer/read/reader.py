@@ -314,7 +314,7 @@ class RingReader:
         foreign = find_foreign(self._blocks, block, cipher, timed, source)
         for record in timed:
             header = record.place.header
-            # Where it is, not before the block: a record behind a loss does not go on with the one before it.
+            # In its own place, not before the block: a record behind a loss does not go on with the one before it.
             while losses and losses[0].index is not None and losses[0].index < header.index:
                 tell(losses.pop(0))
             if not record.matches(windows) and header.index not in also:

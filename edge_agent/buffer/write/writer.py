@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 BLOCK_OPEN_NS = 10 * MINUTE_NS
 """A block that holds anything is closed after this long, so that erasure is never coarser."""
 TICK_NS = SECOND_NS
-"""``tick`` comes at least this often; a sync is due so much earlier, and 5 s stay the most that is lost."""
+"""``tick`` comes about this often; a sync is due so much earlier, and 5 s stay the most that is lost."""
 EXPIRE_EVERY_NS = 20 * SECOND_NS
 CLOCK_STEP_NS = SECOND_NS
 """The wall clock comes away from boot time by so much only if it is set."""
@@ -201,7 +201,7 @@ class RingWriter:
             self._block.durable = self._block.index
 
     def tick(self) -> None:
-        """Do what is due: sync, close a block of ten minutes, expire. Call at least every second.
+        """Do what is due: sync, close a block of ten minutes, expire. Call about every second.
 
         Raises:
             DurabilityError: A write or sync failed; close the ring and open it anew.

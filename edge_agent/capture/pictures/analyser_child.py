@@ -9,6 +9,7 @@ input, answers each with one line of JSON on standard output, and ends when its 
 
 import json
 import os
+import select
 import signal
 import sys
 from collections import defaultdict
@@ -27,6 +28,7 @@ NICENESS = 19
 MAX_MEMORY_BYTES = 2 << 30
 """Address space: OpenCV and FFmpeg map 0.7 GB, a picture of 8K with its references 0.3 GB."""
 _MAX_EXTRADATA_BYTES = 1 << 20
+_IDLE_S = 2.0
 _LUMA_FIRST = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 """Forms whose first plane is the luma, a byte for each pixel."""
 _FULL_RANGE = 2
@@ -64,7 +66,7 @@ def serve(keyframes: BinaryIO, answers: BinaryIO) -> None:
     """Answer keyframes until there are no more."""
     judges: defaultdict[int, HealthJudge] = defaultdict(HealthJudge)
     meters: defaultdict[int, MotionMeter] = defaultdict(MotionMeter)
-    while len(head := keyframes.read(HEADER.size)) == HEADER.size:
+    while len(head := _read_next_head(keyframes)) == HEADER.size:
         stream, codec, wanted, extradata_bytes, keyframe_bytes = HEADER.unpack(head)
         if extradata_bytes > _MAX_EXTRADATA_BYTES or keyframe_bytes > MAX_KEYFRAME_BYTES or codec >= len(CODECS):
             return
@@ -74,7 +76,14 @@ def serve(keyframes: BinaryIO, answers: BinaryIO) -> None:
         motion = meters[stream].measure(picture) if picture is not None and wanted & WANTS_MOTION else None
         answers.write(json.dumps({"health": health, "motion_percent": motion}).encode() + b"\n")
         answers.flush()
+
+
+def _read_next_head(keyframes: BinaryIO) -> bytes:
+    """Wait for a keyframe; give memory back if none comes for a while: faulting it in again takes half of a look."""
+    # No poll(): it refuses even one descriptor if none may be opened. Nothing lies in the buffer between two keyframes.
+    if not select.select([keyframes], [], [], _IDLE_S)[0]:
         give_back_heap()
+    return keyframes.read(HEADER.size)
 
 
 def _warm_up() -> None:

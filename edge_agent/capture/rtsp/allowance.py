@@ -7,8 +7,7 @@ rounds that follow: nothing is read of a camera that owes something, and TCP mak
 from edge_agent.units import SECOND_NS, MonoNs
 
 ROUND_NS = SECOND_NS // 10
-"""So often a socket is looked at while media flow: a wake-up for each packet took as much CPU as all the rest. The
-kernel says when bytes came, and no record ends before the next keyframe."""
+"""For so long a share is reckoned; and so often a session looks that is read by itself, without ``session.hub``."""
 ROUND_WORK = 3000
 """In units of 1 to 5 µs of this process. 4K at 60 pictures a second, 40 Mbit/s and 135 slices takes 1900 of them a
 round, over TLS with a record for each packet 2500."""
@@ -18,6 +17,7 @@ cost the one that reads them."""
 WORK_BYTES = 4096
 """So many bytes are hashed twice, encrypted and copied by one unit of work."""
 _MOST_SAVED = 2 * ROUND_WORK
+"""Between two rounds of ``session.hub``."""
 
 
 class Allowance:

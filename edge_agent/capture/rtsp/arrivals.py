@@ -81,12 +81,13 @@ class ArrivalMaker:
         self._sound = sound.depacketizer if sound is not None else None
         self._place = SoundPlace()
         self._told = MonoNs(0)
-        self._units = 0
+        self.units = 0
+        """How many pictures and pieces of sound were made."""
 
     @property
     def work(self) -> int:
         """What was made of packets so far, in the measure of ``capture.rtsp.allowance``."""
-        return NAL * self._video.units.nals + PICTURE * self._units
+        return NAL * self._video.units.nals + PICTURE * self.units
 
     @property
     def is_by_arrival(self) -> bool:
@@ -115,7 +116,7 @@ class ArrivalMaker:
                 at = self._video.take_inner(data, view, frames, at, self._tracks[VIDEO].order, stamp)
             elif self._sound is not None:
                 for unit in self._sound.take(data, packet):
-                    self._units += 1
+                    self.units += 1
                     yield self._make_sound(unit, stamp)
         self._video.settle()
         yield from self._take_units()
@@ -127,7 +128,7 @@ class ArrivalMaker:
 
     def _take_units(self) -> Iterator[Arrival]:
         ready, self._video.units.ready = self._video.units.ready, []
-        self._units += len(ready)
+        self.units += len(ready)
         for unit in ready:
             yield self._make_picture(unit)
 

@@ -186,6 +186,8 @@ class RtspConnection:
         return True
 
     def _parse_answers(self) -> list[RtspResponse]:
+        if not self._messages:
+            return []
         parsed = [parse_response(head, body) for head, body in self._messages]
         self._messages.clear()
         return [response for response in parsed if response is not None]
@@ -291,7 +293,8 @@ class RtspConnection:
             raise ConnectionResetError("closed")
         pieces = self._splitter.feed(chunk)
         self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
-        self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
+        if pieces.messages:
+            self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
         self.allowance.spend(1 + len(chunk) // WORK_BYTES + pieces.steps)
         return Received(pieces, utc, boot)
 

@@ -99,10 +99,10 @@ class OwnSession:
             self._loss.held_back(self._clock.boot() - self._held_back)
             self._held_back = None
         while not allowance.is_spent and (received := self._next()) is not None:
-            work = self._maker.work
-            for arrival in self._maker.take(received):
-                yield arrival
-                self._heard = self._clock.boot()  # whoever takes it may have waited for a disk
+            work, units = self._maker.work, self._maker.units
+            yield from self._maker.take(received)
+            if self._maker.units != units:
+                self._heard = self._clock.boot()  # whoever took them may have waited for a disk
             allowance.spend(self._maker.work - work)
         if allowance.is_spent:
             self._heard = self._held_back = self._clock.boot()
@@ -116,8 +116,10 @@ class OwnSession:
             if received is None:
                 return None
             data, frames = received.pieces.data, received.pieces.frames
+            if len(frames) <= _MOST_AT_ONCE:
+                return received
             parts = [frames[at : at + _MOST_AT_ONCE] for at in range(0, len(frames), _MOST_AT_ONCE)]
-            self._rest.extend(received._replace(pieces=Pieces(data, part)) for part in parts or [[]])
+            self._rest.extend(received._replace(pieces=Pieces(data, part)) for part in parts)
         return self._rest.popleft()
 
     def _receive(self) -> Received | None:

@@ -11,6 +11,15 @@ _START_CODE = b"\0\0\1"
 _EVERY_BYTES, _WINDOW_BYTES, _MOST_IN_WINDOW = 64 << 10, 1 << 10, 4
 _MOST_NALS, _LEAST_BYTES = 512, 256
 """More than so many are too many if they have less than so many bytes each: slices of a packet's size are usual."""
+_MOST_DRAWN = 1024
+_drawn: list[int] = []
+
+
+def _draw() -> int:
+    """Return a random number of 32 bits; the kernel is asked for many at once."""
+    if not _drawn:
+        _drawn.extend(memoryview(os.urandom(4 * _MOST_DRAWN)).cast("I"))
+    return _drawn.pop()
 
 
 def is_shredded(data: bytes) -> bool:
@@ -18,7 +27,7 @@ def is_shredded(data: bytes) -> bool:
     size = len(data)
     for begin in range(0, size, _EVERY_BYTES):
         span = min(_EVERY_BYTES, size - begin)
-        at = begin + (int.from_bytes(os.urandom(4), "little") * span >> 32)
+        at = begin + (_draw() * span >> 32)
         at = max(0, min(at, size - _WINDOW_BYTES))
         if data.count(_START_CODE, at, at + _WINDOW_BYTES) > _MOST_IN_WINDOW:
             return data.count(_START_CODE) > max(_MOST_NALS, size // _LEAST_BYTES)

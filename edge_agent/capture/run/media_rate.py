@@ -72,8 +72,9 @@ class RateEstimator:
             self._points[-1] = (media_ns, arrived)
         while self._points[0][1] < arrived - WINDOW_NS:
             self._points.popleft()
-        every_ns = _LOOK_EVERY_NS if self._span_ns < 2 * LONGEST_DOUBT_NS else _LOOK_SELDOM_NS
-        if self._span_ns < 2 * _SHORTEST_NS:
+        span_ns = self._span_ns
+        every_ns = _LOOK_EVERY_NS if span_ns < LONGEST_DOUBT_NS else min(span_ns // 4, _LOOK_SELDOM_NS)
+        if span_ns < 2 * _SHORTEST_NS:
             # Nobody may believe a clock that has not been looked at since the window became long enough.
             every_ns = _BUCKET_NS
         if self._looked is None or arrived - self._looked >= every_ns:

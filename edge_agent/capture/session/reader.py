@@ -26,8 +26,12 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.4
-"""So long a packet may lie in the queue. A keyframe, which completes a record, is handed over at once."""
+POLL_S, _BEGINNING_POLL_S = 1.1, 0.1
+"""So long a packet may lie in the queue; less in the beginning of a session, when its pictures tell when they were
+taken and the first of them wait for that. A keyframe, which completes a record, is handed over at once: one comes
+every second from most cameras, and whoever wakes in between finds cold caches."""
+_BEGINNING_NS = 3 * SECOND_NS
+_WAIT_OPEN_S = 0.4
 _ASK_S = 0.2
 """So often it is asked whether a stream is to be recorded again, while whoever takes its packets waits for a disk."""
 MOST_BYTES = 4 << 20
@@ -82,12 +86,12 @@ class Line:
     # The taker's side
 
     def wait_open(self) -> Session | None:
-        """Return the session as soon as it is open, or None after ``POLL_S``.
+        """Return the session as soon as it is open, or None after a while.
 
         Raises:
             CaptureError: It cannot be opened.
         """
-        self._changed.wait(POLL_S)
+        self._changed.wait(_WAIT_OPEN_S)
         if self._session is None and self._end is not None:
             raise CaptureError(*self._end)
         return self._session
@@ -98,24 +102,29 @@ class Line:
         return self.endpoint.reader
 
     def read(self) -> Iterator[Arrival | None]:
-        """Yield what arrives, in order, and None whenever nothing came for ``POLL_S``.
+        """Yield what arrives, in order, and None whenever nothing came for ``POLL_S`` at most.
 
         Raises:
             CaptureError: The session has ended; everything that came before was yielded.
             HeldError: It is not wanted any more; likewise.
         """
+        first: MonoNs | None = None
+        poll_s = _BEGINNING_POLL_S
         while True:
             self._changed.clear()
             end, held = self._end, self._held  # before the queue is emptied: nothing comes into it after the end
             while self._arrivals:
                 arrival = self._arrivals.popleft()
                 self._bytes_out += size_in_memory(arrival)
+                first = arrival.boot if first is None else first
+                if arrival.boot - first > _BEGINNING_NS:
+                    poll_s = POLL_S
                 yield arrival
             if held is not None:
                 raise HeldError(*held, self._wanted_again)
             if end is not None:
                 raise CaptureError(*end)
-            if not self._changed.wait(POLL_S) and not self._arrivals:
+            if not self._changed.wait(poll_s) and not self._arrivals:
                 yield None
 
     def give_up(self, reason: str, detail: str) -> None:
@@ -208,6 +217,8 @@ class Line:
         self._bytes_in += size_in_memory(arrival)
         if arrival.is_keyframe and arrival.track == 0:
             self.has_keyframe = True
+            self._changed.set()
+        elif self._bytes_in - self._bytes_out > MOST_BYTES // 2:
             self._changed.set()
         return not self._released.is_set()
 

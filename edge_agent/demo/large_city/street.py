@@ -44,9 +44,9 @@ from edge_agent.uplink.store.database import Database
 log = logging.getLogger(__name__)
 
 CSR, ENROLMENT = "gateway.csr", "enrolment-from-rtcc.json"
-"""In the folder of each house: what its gateway applies with, and what comes back."""
+"""In the folder of each house: its gateway's application, and the enrolment that comes back."""
 ADDRESS = "rtsp://127.0.0.1:1/{}"
-"""Of a camera: nobody is there, as nobody records."""
+"""Of a camera: no camera answers there, as no gateway records."""
 _READY_S, _STOP_S = 120.0, 30.0
 _TURN = threading.Lock()
 """A clip is cut in a process of its own: two hundred at once would not fit into the memory."""

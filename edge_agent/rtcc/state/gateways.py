@@ -75,6 +75,8 @@ class Gateways:
         with self._database.begin() as connection:
             changed = connection.execute(
                 update(gateways)
+                # Once: a second revocation must neither move the moment of the first nor put
+                # another event into the audit.
                 .where(gateways.c.gateway == gateway, gateways.c.revoked_at.is_(None))
                 .values(revoked_at=at)
             )

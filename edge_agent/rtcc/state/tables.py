@@ -5,7 +5,7 @@ Owns names, types and keys, and nothing that reads or writes them. Times are nan
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-VERSION = 1
+VERSION = 2
 metadata = MetaData()
 # SQLite numbers the rows of an INTEGER PRIMARY KEY by itself, and of no other.
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")

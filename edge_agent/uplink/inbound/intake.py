@@ -45,7 +45,7 @@ class Message(Protocol):
 
     @property
     def topic(self) -> str:
-        """Where it was published."""
+        """Its topic."""
 
     @property
     def payload(self) -> bytes:

@@ -34,7 +34,7 @@ _What = TypeVar("_What", bound=Enum)
 
 
 class Phase(Enum):
-    """Where a request stands; a request that is delivered has its keys waiting in the outbox, or given away."""
+    """The state of a request; a request that is delivered has its keys waiting in the outbox, or given away."""
 
     NEW = "new"
     ASKED = "asked"
@@ -85,7 +85,7 @@ class Event(Enum):
 
 
 class CameraState(Enum):
-    """Where one camera of a granted request stands."""
+    """The state of one camera of a granted request."""
 
     NONE = "none"
     """In the bound, and nothing is entered for it; or it has left the bound."""

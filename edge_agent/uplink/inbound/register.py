@@ -75,7 +75,7 @@ class RequestRegister:
 
     @property
     def answer_topic(self) -> str:
-        """Where this gateway's answers go."""
+        """The topic of this gateway's answers."""
         return f"rtcc/1/gw/{self.gateway}/res"
 
     def add(

@@ -169,6 +169,7 @@ def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
     """
     keys = KeyStore(config.state_dir, "owner")
     gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
+    # Root verifies it anew: the releaser, which left it, talks to the network and is not believed.
     value = verify_order(order, gateway, keys.load_public("owner"), now).value
     if not isinstance(value, Adopt) or value.sha256 != hashlib.sha256(text.encode()).digest():
         raise DenialError("member-invalid", "The order is not for this text.")
@@ -237,6 +238,7 @@ def take(config: Config) -> tuple[bytes, str]:
     path = adoption_path(config)
     taken = path.with_name("adopt.taken")
     try:
+        # Before it is read: whatever it holds, it is tried once.
         path.replace(taken)
         return parse_left(read_regular(taken, MAX_BYTES))
     except FileNotFoundError:

@@ -19,7 +19,9 @@ from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink.store.database import Database
 
 _PAGE = 200
+"""Entries of one answer on the socket."""
 MAX_REMEMBERED = 64
+"""Notes of one command: each one is a signature to verify."""
 
 
 class LedgerCommands:

@@ -70,6 +70,8 @@ def take_in(folder: Path, store: Database, now: UtcNs) -> list[dict[str, str]]:
     if not paths:
         return []
     with store.transaction() as connection:
+        # Notes stay where root put them, since the releaser may not delete there: the ledger tells
+        # which ones it has.
         known = {entry.entry.get("note") for entry in ledger.entries(connection, kinds=[UpdateEntry.kind])}
         entered = []
         for path in paths:

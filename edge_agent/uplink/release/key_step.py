@@ -61,7 +61,7 @@ class KeyStep:
             releases = self._store.releases.list_of(request.id)
             done = [each for each in releases if each.state is ReleaseState.UPLOADED]
             # O9, step 5: a camera that was dropped by this very decision is built anew first, or
-            # leaves for good.
+            # leaves permanently.
             is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
                 each.camera for each in verdict.cameras
             )

@@ -98,7 +98,7 @@ def assert_is_whole(former):
     assert is_announced(home, GATEWAY, former.upload, NOW)
     assert list(home.state.exchanges.conflicts()) == [(GATEWAY, JTI, former.conflict)]
     assert home.state.drafts.read("d" * 22, "draft.json") == b"{}"
-    # What was judged before is not judged anew.
+    # An answer that was judged before is not judged anew.
     topic = f"rtcc/1/gw/{GATEWAY}/res"
     assert take(home, topic, former.answers[1]) is None
     assert take(home, topic, former.queued) is None
