@@ -220,6 +220,12 @@ MUTANTS: dict[str, Mutant] = {
         "if each.camera in granted]",
         "]",
     ),
+    # The key
+    "G6 a key that was taken back leaves": (
+        ("uplink/release/key_step.py", "tests/uplink/release/test_worker.py"),
+        "leaves = is_here and isinstance(verdict, Grant)",
+        "leaves = isinstance(verdict, Grant)",
+    ),
     # Consent
     "owner's signature": (WAIVER, "        jws.verify(message, {thumbprint(owner_key): owner_key})\n", ""),
     "G12 threshold is a fact": (WAIVER, '        "threshold": facts.threshold,\n', '        "threshold": 2,\n'),

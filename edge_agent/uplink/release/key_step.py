@@ -115,13 +115,12 @@ class KeyStep:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             request_id = message.key_of
-            # `message` was read outside of this transaction: the owner may have taken its keys back
-            # since.
-            if request_id is None or not self._store.outbox.has_message(connection, message.payload):
+            if request_id is None:
                 return False
             verdict, outlook = self._reauthorization.decide(connection, request_id, aftermath)
             request = self._store.requests.read(request_id)
-            # Once more: `decide` itself takes the answer back if less is granted now (step 7).
+            # `message` was read outside of this transaction: the owner may have taken its keys back
+            # since, and `decide` takes them back if less is granted now (step 7).
             is_here = self._store.outbox.has_message(connection, message.payload)
             leaves = is_here and isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
