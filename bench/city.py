@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert, select, text
 
 from edge_agent.host.clock import SystemClock
-from edge_agent.mqtt.connection import RECEIVE_MAXIMUM
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.protocol.application import encode_csr
-from edge_agent.rtcc.answer_worker import AnswerWorker
-from edge_agent.rtcc.answers import Inbox
+from edge_agent.rtcc.answer_intake import BATCH as WATCH_BATCH
+from edge_agent.rtcc.answer_worker import BATCH, AnswerWorker
+from edge_agent.rtcc.answers import Inbox, gateway_of, jti_of
+from edge_agent.rtcc.arrivals import RECEIVE_MAXIMUM
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.office.keys import make_id
@@ -101,22 +102,34 @@ def sign_answers(iss: str, gateways: list[tuple[str, Ed25519PrivateKey]], now: U
     return signed
 
 
-def take_singly(inbox: Inbox, messages: list[tuple[str, bytes]]) -> None:
-    """Take messages in as `rtcc watch` does, a transaction for each."""
-    for topic, raw in messages:
-        assert inbox.take(topic, raw) is not None
+def take_singly(home: RtccHome, messages: list[tuple[str, bytes]]) -> None:
+    """Judge messages with a transaction for each."""
+    inbox = Inbox(home)
+    for each in _as_new(messages):
+        with home.state.database.begin() as connection:
+            assert inbox.judge(connection, [each])[0].answer is not None
+
+
+def take_as_watch(home: RtccHome, messages: list[tuple[str, bytes]]) -> None:
+    """Take messages in as `rtcc watch` does, but for the broker."""
+    read_in(home, messages)
+    work(home, WATCH_BATCH)
 
 
 def read_in(home: RtccHome, messages: list[tuple[str, bytes]]) -> None:
     """Insert messages as a reader does, so many at once as a broker may have under way."""
-    found = [NewMessage(topic, raw, topic.split("/")[3], JTI) for topic, raw in messages]
+    found = _as_new(messages)
     for start in range(0, len(found), RECEIVE_MAXIMUM):
         home.state.inbound.put(found[start : start + RECEIVE_MAXIMUM])
 
 
-def work(home: RtccHome) -> None:
+def _as_new(messages: list[tuple[str, bytes]]) -> list[NewMessage]:
+    return [NewMessage(topic, raw, gateway_of(topic) or "", jti_of(raw)) for topic, raw in messages]
+
+
+def work(home: RtccHome, batch: int = BATCH) -> None:
     """Judge everything that waits, as one worker does."""
-    worker = AnswerWorker(home)
+    worker = AnswerWorker(home, batch)
     while worker.turn():
         pass
     assert home.state.inbound.count() == (0, 0)
@@ -151,15 +164,15 @@ def run(count: int, neighbours: int, url: str) -> None:
         meter.measure(f"enrol one at {every}", LAST, lambda: [enrol(home, each, now) for each in last])
         asked = {"aud": {"cells": ["dr5rs"]}, "release_by": encode_rfc3339(UtcNs(now + HOUR_NS))}
         home.write_request(JTI, jws.sign("rtcc-request+jws", asked, [keys[0]]))
-        inbox = Inbox(home)
         kinds = sign_answers(settings.iss, list(zip(ids, keys, strict=False)), now)
-        half = count // 2
+        part = count // 3
         for name, messages in zip(("queued", "progress", "delivered"), kinds, strict=True):
-            singly, batched = messages[:half], messages[half:]
-            meter.measure(f"{name} at {every}, one by one", half, partial(take_singly, inbox, singly))
-            meter.measure(f"{name} at {every}, read in", count - half, partial(read_in, home, batched))
-            meter.measure(f"{name} at {every}, by a worker", count - half, partial(work, home))
-        meter.measure("read an answer again", 2 * count, lambda: list(inbox.answers(JTI)))
+            singly, watched, batched = messages[:part], messages[part : 2 * part], messages[2 * part :]
+            meter.measure(f"{name} at {every}, one by one", part, partial(take_singly, home, singly))
+            meter.measure(f"{name} at {every}, by watch", part, partial(take_as_watch, home, watched))
+            meter.measure(f"{name} at {every}, read in", len(batched), partial(read_in, home, batched))
+            meter.measure(f"{name} at {every}, by a worker", len(batched), partial(work, home))
+        meter.measure("read an answer again", 2 * count, lambda: list(Inbox(home).answers(JTI)))
         meter.measure("the first page of gateways", 1, home.state.gateways.page)
 
 

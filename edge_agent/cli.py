@@ -1,4 +1,4 @@
-"""The command ``edge-agent``: its commands, and what its help says first."""
+"""The command ``edge-agent``: its commands, and the first words of its help."""
 
 import argparse
 import sys
@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": Command("a report for somebody who helps, without anything of yours"),
     "backup": Command("one encrypted file with what cannot be made again"),
     "update": Command("look for a newer release, and install it"),
-    "erase": Command("destroy footage for good"),
+    "erase": Command("destroy footage permanently"),
 }
 """In the order of the help: first what an installation needs. Their modules are in ``edge_agent.commands``."""
 
@@ -55,7 +55,7 @@ first steps:
 
 stop it, without a passphrase:
   edge-agent pause                    nothing is released until you resume
-  edge-agent revoke                   withdraw your consent for good
+  edge-agent revoke                   withdraw your consent permanently
 """
 
 

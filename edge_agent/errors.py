@@ -82,7 +82,7 @@ class RingPreparingError(RingError):
 
 
 class DurabilityError(RingError):
-    """A write or a sync failed; what it covered must be taken as lost (FORMAT 7.5)."""
+    """A write or a sync failed; the bytes that it covered must be taken as lost (FORMAT 7.5)."""
 
 
 class RecordTooLargeError(RingError):
@@ -132,4 +132,4 @@ class UploadRefusedError(DeliveryError):
 
 
 class UploadStoppedError(DeliveryError):
-    """The upload was stopped at home, or its deadline passed; what was sent cannot be opened by anybody."""
+    """The upload was stopped at home, or its deadline passed; the sent part cannot be opened by anybody."""

@@ -94,12 +94,15 @@ def _last(clock: time, now: UtcNs, zone: tzinfo, offset: str | None) -> int:
     """Return the last moment at which clocks showed this time of day."""
     today = _local(now, _offset_zone(offset) if offset else zone).date()
     moment = _moment(datetime.combine(today, clock), zone, offset)
+    # Through the calendar and not by 24 hours: a day on which clocks are set has 23 or 25.
     return moment if moment <= now else _moment(datetime.combine(today - timedelta(days=1), clock), zone, offset)
 
 
 def _moment(local: datetime, zone: tzinfo, offset: str | None) -> int:
     if offset:
         return _seconds(local.replace(tzinfo=_offset_zone(offset))) * SECOND_NS
+    # PEP 495: ``fold`` chooses between the two moments of an hour that clocks showed twice. Of an
+    # hour that they left out neither comes back as it was written.
     both = [local.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
     shown = [each for each in both if each.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local]
     moments = sorted({_seconds(each) for each in shown})
@@ -115,6 +118,7 @@ def _offset_zone(offset: str) -> tzinfo:
     if offset in ("z", "utc"):
         return UTC
     hours, minutes = int(offset[1:3]), int(offset[3:].lstrip(":") or 0)
+    # UTC+14 (Kiribati) is the largest offset in use.
     if hours > 14 or minutes > 59:
         raise ValueError(f"no such offset from UTC: {offset}")
     zone = datetime.strptime(f"{offset[0]}{hours:02}{minutes:02}", "%z").tzinfo

@@ -244,7 +244,7 @@ class Recorder:
         self._start_streams(changes.start)
 
     def _start_streams(self, cameras: Collection[str]) -> None:
-        """Start what can be started; then raise the first error of what cannot."""
+        """Start every part that can be started; then raise the first error of the others."""
         errors, opening = [], FirstOpening(self._clock)
         for camera, quality in self._config.rings():
             if camera.id in cameras:

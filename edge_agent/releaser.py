@@ -6,35 +6,34 @@ gateway's signing key and its TLS key.
 
 import logging
 import os
-import sqlite3
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edge_agent import __version__
 from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
-from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
+from edge_agent.host.clock import SystemClock, read_build_time
 from edge_agent.host.control_socket import ControlServer, Handler
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
 from edge_agent.host.language import load_texts
-from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.ledger import table as ledger
 from edge_agent.ledger.refusal_counts import RefusalCounter
 from edge_agent.mqtt.connection import Broker
 from edge_agent.mqtt.mutual_tls import TlsIdentity
-from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots
 from edge_agent.protocol.verdict import Verdict
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
 from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
 from edge_agent.uplink.bundle.rings import Footage
@@ -43,30 +42,29 @@ from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Evaluator
+from edge_agent.uplink.inbound.gateway_clock import open_gateway_clock
 from edge_agent.uplink.inbound.intake import Intake
 from edge_agent.uplink.inbound.presence import encode_state, find_cell, make_broker_settings
 from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.owner.clock_commands import ClockCommands
 from edge_agent.uplink.owner.deadlines import Deadlines
-from edge_agent.uplink.owner.erase_commands import ErasureCommands
-from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.gateway_status import GatewayStatus, find_ends
 from edge_agent.uplink.owner.home_sockets import HomeSockets
-from edge_agent.uplink.owner.keep_commands import KeepCommands
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import make_messenger
+from edge_agent.uplink.owner.notifier import Messenger, make_messenger
 from edge_agent.uplink.owner.orders import OwnerOrders
+from edge_agent.uplink.owner.owner_commands import OwnerCommands
 from edge_agent.uplink.owner.page_links import PageLinks
-from edge_agent.uplink.owner.page_reads import PageReads
+from edge_agent.uplink.owner.page_reads import FindConsents, PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands, begin_anew
 from edge_agent.uplink.owner.request_commands import RequestCommands
+from edge_agent.uplink.owner.unenrolled import EnrolmentWatch, wait_enrolled
 from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
 from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.build_step import BuildStep
@@ -122,6 +120,9 @@ class Releaser:
         reload: Ends everything as well, for a changed configuration.
     """
 
+    builder_type: ClassVar[type[BundleBuilder]] = BundleBuilder
+    """Of the demonstration's own if many releasers share a machine."""
+
     def __init__(
         self,
         config: Config,
@@ -134,51 +135,42 @@ class Releaser:
         self._asked_to_stop, self._reload = stop, reload
         self._stop = stop = threading.Event()
         keys = KeyStore(config.state_dir, "releaser")
-        self._key, owner = keys.load_private("gateway"), keys.load_public("owner")
-        system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
-        kept = config.store_path.with_name("clock.json")
-        self._clock = clock = KeptClock(kept, read_boot_id(), system, doubts_steps=True)
+        key, owner = keys.load_private("gateway"), keys.load_public("owner")
+        self._clock = clock = open_gateway_clock(config)
         roots = Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
         self._trust = TrustStore(store, roots, clock)
         self._keep_clock()
-        self._refusal_counter, pace = RefusalCounter(), AckPace(clock, stop.wait)
         self._house_reader = HouseReader(config, enrolment, owner, store)
-        self._evaluator = Evaluator(enrolment, find_cell(config), store, self._house_reader, self._trust, clock)
-        self._register = RequestRegister(store, enrolment.gateway, self._key)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
-        self._renewal = CertificateRenewal(config, enrolment, keys, clock, self._show_certificate)
+        self._evaluator = Evaluator(enrolment, find_cell(config), store, self._house_reader, self._trust, clock)
+        self._register = RequestRegister(store, enrolment.gateway, key)
+        self._ledger = LedgerCommands(store, enrolment.gateway, key, clock)
+        # From the broker to the verdict
+        self._refusal_counter = RefusalCounter(clock)
         self._intake = Intake(
-            store, self._evaluator, self._register, self._trust, self._refusal_counter, clock, pace, self._on_verdict
-        )
+            store, self._evaluator, self._register, self._trust, self._refusal_counter, AckPace(clock, stop.wait),
+            self._on_verdict,
+        )  # fmt: skip
+        self._renewal = CertificateRenewal(config, enrolment, keys, clock, self._show_certificate)
         settings = make_broker_settings(config, enrolment, self._renewal.identity())
         self._broker = Broker(settings, self._intake.handle, clock)
-        self._builder = self._make_builder(keys)
+        # From the grant to the key
+        self._builder = self._make_builder(keys, key)
         self._worker, self._reauthorization, key_step = self._make_worker()
-        self._terms = TermsWatch(config.consent.file, store, self._evaluator, self._reauthorization)
-        texts, zone = load_texts(config.gateway.language), ZoneInfo(config.gateway.time_zone)
-        self._news = News(store, self._wanted_news, zone, clock, texts, PageLinks(config.state_dir, texts))
-        self._messenger = make_messenger(config, store.notices, self._news, stop)
-        marks = Marks(store.read_id(), store.consents.find)
-        consents = partial(read_consent_states, config, enrolment, owner, marks)
-        ends = partial(find_ends, self._renewal, self._trust)
-        self._faults = FaultNews(
-            config, self._news.tell, self._wanted_news, clock,
-            ReleaserFacts(lambda: clock.facts()["why"], lambda: self._broker.status().connected, consents, ends),
-        )  # fmt: skip
-        self._status = GatewayStatus(
-            self._renewal, keys.custody_level(), store, clock, self._trust, self._broker.status, consents, ends,
-            self._faults.lines, self._messenger.counts, self._refusal_counter.read, self._intake.limits.count,
-        )  # fmt: skip
         self._sender = Sender(store, self._broker, clock, key_step.confirm, stop)
+        self._terms = TermsWatch(config.consent.file, store, self._evaluator, self._reauthorization)
         self._jobs = Jobs(clock, self._plan, stop)
-        self._ledger = LedgerCommands(store, enrolment.gateway, self._key, clock)
+        # The owner
+        self._marks = Marks(store.read_id(), store.consents.find)
+        consents = partial(read_consent_states, config, enrolment, owner, self._marks)
+        self._news, self._messenger = self._make_news()
+        self._faults, self._status = self._make_status(keys.custody_level(), consents)
         orders = OwnerOrders(enrolment.gateway, owner, store, clock)
-        self._desk = RequestCommands(
-            orders, config, self._evaluator, self._reauthorization, self._register, self._worker
-        )
-        self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, self._desk.refuse)
-        self._keeps = KeepCommands(orders, self._footage)
-        handlers = self._make_handlers(orders)
+        requests = RequestCommands(orders, config, self._evaluator, self._reauthorization, self._register, self._worker)
+        self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, requests.refuse)
+        commands = OwnerCommands(orders, self._footage, self._builder, requests, self._ledger, clock)
+        self._keeps = commands.keeps
+        handlers = {"status": self._status.read, **commands.handlers, **self._find_reload_handlers(owner)}
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._house_reader, consents, clock)
         self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
@@ -232,12 +224,10 @@ class Releaser:
 
     # Parts
 
-    def _make_builder(self, keys: KeyStore) -> BundleBuilder:
-        bundle_keys = BundleKeys(
-            self._enrolment.gateway, self._key, keys.load_public("recorder"), keys.custody_level(),
-            load_recipient(self._config.state_dir),
-        )  # fmt: skip
-        return BundleBuilder(self._config, bundle_keys, self._footage, self._house_reader, self._clock)
+    def _make_builder(self, keys: KeyStore, key: Ed25519PrivateKey) -> BundleBuilder:
+        recipient, recorder = load_recipient(self._config.state_dir), keys.load_public("recorder")
+        bundle_keys = BundleKeys(self._enrolment.gateway, key, recorder, keys.custody_level(), recipient)
+        return self.builder_type(self._config, bundle_keys, self._footage, self._house_reader, self._clock)
 
     def _make_worker(self) -> tuple[ReleaseWorker, Reauthorization, KeyStep]:
         config, enrolment = self._config, self._enrolment
@@ -247,7 +237,7 @@ class Releaser:
             self._is_upload_hour,
         )  # fmt: skip
         store, register, clock = self._store, self._register, self._clock
-        build_step = BuildStep(store, register, self._builder, staging, self._sign_checkpoint, clock)
+        build_step = BuildStep(store, register, self._builder, staging, self._ledger.sign, clock)
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
         reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
         key_step = KeyStep(store, register, reauthorization)
@@ -255,25 +245,28 @@ class Releaser:
         worker = ReleaseWorker(store, register, reauthorization, steps, clock, self._stop)
         return worker, reauthorization, key_step
 
-    def _make_handlers(self, orders: OwnerOrders) -> dict[str, Handler]:
-        owner, store, clock = orders.owner, self._store, self._clock
-        if self._reload is not None:
-            marks, enrolment = Marks(store.read_id(), store.consents.find), self._enrolment
-            self._reload.find_consents = lambda new: read_consent_states(new, enrolment, owner, marks, clock.utc())
-        own = ExportCommands(orders, self._footage, self._builder, self._sign_checkpoint)
-        return {
-            "status": self._status.read,
-            **self._desk.handlers,
-            **self._ledger.handlers,
-            **ErasureCommands(store, self._footage, self._desk.withdraw, clock).handlers,
-            **ClockCommands(orders, clock).handlers,
-            **own.handlers,
-            **self._keeps.handlers,
-            **(self._reload.handlers if self._reload is not None else {}),
-        }
+    def _make_news(self) -> tuple[News, Messenger]:
+        config, store = self._config, self._store
+        texts, zone = load_texts(config.gateway.language), ZoneInfo(config.gateway.time_zone)
+        news = News(store, self._wanted_news, zone, self._clock, texts, PageLinks(config.state_dir, texts))
+        return news, make_messenger(config, store.notices, news, self._stop)
 
-    def _sign_checkpoint(self, connection: sqlite3.Connection, now: UtcNs) -> str:
-        return ledger.checkpoint(connection, ledger_origin(self._enrolment.gateway), self._key, now)
+    def _make_status(self, custody: str, consents: FindConsents) -> tuple[FaultNews, GatewayStatus]:
+        clock, broker = self._clock, self._broker.status
+        ends = partial(find_ends, self._renewal, self._trust)
+        facts = ReleaserFacts(lambda: clock.facts()["why"], lambda: broker().connected, consents, ends)
+        faults = FaultNews(self._config, self._news.tell, self._wanted_news, clock, facts)
+        return faults, GatewayStatus(
+            self._renewal, custody, self._store, clock, self._trust, broker, consents, ends,
+            faults.lines, self._messenger.counts, self._refusal_counter.read, self._intake.limits.count,
+        )  # fmt: skip
+
+    def _find_reload_handlers(self, owner: Ed25519PublicKey) -> Mapping[str, Handler]:
+        if self._reload is None:
+            return {}
+        enrolment, marks, clock = self._enrolment, self._marks, self._clock
+        self._reload.find_consents = lambda new: read_consent_states(new, enrolment, owner, marks, clock.utc())
+        return self._reload.handlers
 
     def _is_upload_hour(self) -> bool:
         hours = self._config.uplink.upload_hours
@@ -289,7 +282,7 @@ class Releaser:
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
 
-    # What is due at a time
+    # Jobs that are due at a time
 
     def _plan(self, jobs: Jobs) -> None:
         now = self._clock.utc()
@@ -324,7 +317,7 @@ class Releaser:
 
     def _enter_refusals(self, *, running: bool = False) -> None:
         with self._store.transaction() as connection:
-            entered = self._refusal_counter.enter(connection, self._clock.utc(), running=running)
+            entered = self._refusal_counter.enter(connection, running=running)
             self._intake.limits.enter_counts(connection, self._clock.utc())
         self._refusal_counter.forget(entered)
 

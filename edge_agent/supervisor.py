@@ -3,8 +3,8 @@
 So it does with the page and the desk while `edge-agent page on` has left their settings, anew with each change of them.
 
 For a gateway without systemd, and for trials. Knows nothing of footage, keys or requests. A process that ends is
-started again after 1 s, doubling to 60 s, for ever; one that ran for ten minutes starts over at 1 s. One that hangs is
-killed first: both tell systemd that they are alive (``sd_notify``), and here this process listens in its place.
+started again after 1 s, doubling to 60 s, indefinitely; one that ran for ten minutes starts over at 1 s. One that hangs
+is killed first: both tell systemd that they are alive (``sd_notify``), and here this process listens in its place.
 """
 
 import ctypes

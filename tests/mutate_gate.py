@@ -1,7 +1,8 @@
 """Break each check of the gate on purpose, and see that a test goes red: ``python tests/mutate_gate.py``.
 
 Works on a copy in a temporary folder. A mutant is one text replaced by another in one file; one that no test notices is
-printed, and the exit code is 1. ``--list`` shows them, a word as argument picks those whose name holds it.
+printed, and the exit code is 1. The tests that went red are run once more without a mutant: there they must be green.
+``--list`` shows the mutants, words as arguments pick those whose name holds them.
 """
 
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +34,9 @@ HOURS = ("consent/hours.py", "tests/consent/test_hours.py")
 WIRE = ("protocol/members.py", "tests/protocol/test_request_jws.py")
 PRINTABLE = ("printable_text.py", "tests/test_printable_text.py")
 
-MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
+Mutant = tuple[tuple[str, str], str, str]
+"""The file below ``edge_agent`` with the tests that must notice; the text that is broken; the text put in its place."""
+MUTANTS: dict[str, Mutant] = {
     # Checks 1 to 3
     "size": (JWS, "if len(raw) > max_bytes:", "if False:"),
     "depth": (JWS, "if depth > MAX_DEPTH:", "if False:"),
@@ -166,8 +170,8 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "return self.terms.hours.windows(window, self.time_zone) if window is not None else ()",
         "return (self.request.window,)",
     ),
-    "clock in decide": (DECISION, "if clock_state is not ClockState.SYNCHRONISED:", "if False:"),
-    "release by in decide": (DECISION, "if now >= request.release_by:", "if False:"),
+    "clock in decide": (RULES, "if clock_state is not ClockState.SYNCHRONISED:", "if False:"),
+    "release by in decide": (RULES, "if now >= request.release_by:", "if False:"),
     "one refusal ignored": (DECISION, "finding.case is not None and not finding.reasons", "finding.case is not None"),
     "ask skipped": (DECISION, "    if waiting:\n", "    if False:\n"),
     "silence is a yes": (DECISION, "and now >= _ask_until(case)]", "and False]"),
@@ -205,7 +209,12 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
     "no cooling-off": (DECISION, "cooling_off=max(case.house.cooling_off for case in offered)", "cooling_off=0"),
     "cooling-off from the order's own time": (DECISION, "cools_from=now)", "cools_from=approval.signed_at)"),
     "escrow of one is enough": (DECISION, "escrow=all(", "escrow=any("),
-    "quotas of the file": (DECISION, "as_signed=True)", "as_signed=False)"),
+    "quotas of the file": (
+        DECISION,
+        "    findings = apply_rules(admitted, house_state, history, now, as_signed=True)",
+        "    findings = apply_rules(admitted, house_state, history, now, as_signed=False)",
+    ),
+    "only the file asks": (DECISION, "as_signed=True)", "as_signed=False)"),
     "notes tell of other cameras": (
         ("uplink/inbound/steps.py", "tests/consent/test_decision.py"),
         "if each.camera in granted]",
@@ -256,66 +265,86 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
 }
 
 
-def run_tests(folder: Path, tests: str) -> str | None:
-    """Run tests in the copy, up to the first that fails; return its name and why, or None if all are green.
+def run_tests(folder: Path, tests: Iterable[str]) -> list[str]:
+    """Run tests in the copy, up to the first that fails; return the lines of pytest that say which went red and why.
 
     Raises:
         SystemExit: They took longer than ``TIMEOUT_S``, or ended otherwise: that shows nothing of a mutant.
     """
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=line"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=line", *tests]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "GATE_MUTANT": "1"}
     try:
-        done = subprocess.run(
-            [*command, *tests.split()], cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
-        )
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise SystemExit(f"neither red nor green after {TIMEOUT_S} s: {tests}") from None
-    if done.returncode not in (0, 1):
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR tests"))]
+    if done.returncode not in (0, 1, 2) or bool(done.returncode) != bool(lines):
         raise SystemExit(f"pytest ended with {done.returncode}: {tests}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    if done.returncode == 0:
-        return None
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR tests"))]
-    return (lines or ["red"])[0][:200]
+    return lines
 
 
-def kill(folder: Path, name: str) -> str | None:
-    """Apply one mutant to the copy, run its tests, put the text back; return what went red, or None."""
-    (file, tests), old, new = MUTANTS[name]
+def kill(folder: Path, mutant: Mutant) -> list[str]:
+    """Apply one mutant to the copy, run its tests, put the text back; return what went red."""
+    (file, tests), old, new = mutant
     path = folder / "edge_agent" / file
     text = path.read_text()
     if text.count(old) < 1:
-        raise SystemExit(f"mutant no longer fits: {name}: {old!r} is not in {file}")
+        raise SystemExit(f"mutant no longer fits: {old!r} is not in {file}")
     path.write_text(text.replace(old, new, 1))
     try:
-        return run_tests(folder, tests)
+        return run_tests(folder, tests.split())
     finally:
         path.write_text(text)
 
 
-def main(words: list[str]) -> int:
-    """Try all mutants, or those whose name holds the word."""
-    names = [name for name in MUTANTS if not words or words[0] in name]
-    if words == ["--list"]:
-        print("\n".join(MUTANTS))
-        return 0
+def pick(mutants: Mapping[str, Mutant], words: Sequence[str]) -> list[str]:
+    """Return the names that hold every word.
+
+    Raises:
+        SystemExit: None does. An empty choice would look like a run in which every mutant was noticed.
+    """
+    names = [name for name in mutants if all(word in name for word in words)]
+    if not names:
+        raise SystemExit(f"no mutant is called {' '.join(words)!r}; there are:\n" + "\n".join(mutants))
+    return names
+
+
+def copy_tree(folder: Path) -> None:
+    """Copy what the tests need."""
+    for part in ("edge_agent", "tests", "config", "docs", "setup.cfg"):
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
+
+
+def try_mutants(folder: Path, mutants: Mapping[str, Mutant], names: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Try the named mutants in the copy; return the tests that went red, and the mutants that none noticed."""
+    killers: set[str] = set()
     survivors = []
+    for name in names:
+        began_s, red = time.monotonic(), kill(folder, mutants[name])
+        took_s = time.monotonic() - began_s
+        print(f"{'red  ' if red else 'GREEN'} {name} ({took_s:.0f} s): {(red or [''])[0][:200]}", flush=True)
+        killers |= {line.split(" ", 1)[1].split(" - ")[0] for line in red}
+        survivors += [] if red else [name]
+    return killers, survivors
+
+
+def main(words: list[str], mutants: Mapping[str, Mutant] = MUTANTS) -> int:
+    """Try all mutants, or those whose name holds the words."""
+    if words == ["--list"]:
+        print("\n".join(mutants))
+        return 0
+    names = pick(mutants, words)
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         folder = Path(temporary)
-        for part in ("edge_agent", "tests", "config", "docs", "setup.cfg"):
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / part)
-        tests = " ".join(sorted({test for name in names for test in MUTANTS[name][0][1].split()}))
-        if (red := run_tests(folder, tests)) is not None:
-            raise SystemExit(f"a test is red before anything was broken: {red}")
-        for name in names:
-            began_s, red = time.monotonic(), kill(folder, name)
-            print(
-                f"{'GREEN' if red is None else 'red  '} {name} ({time.monotonic() - began_s:.0f} s): {red}", flush=True
-            )
-            survivors += [name] if red is None else []
+        copy_tree(folder)
+        killers, survivors = try_mutants(folder, mutants, names)
+        # A test that is red without a mutant, too, notices none. Those that stayed green need no such proof.
+        if killers and (red := run_tests(folder, sorted(killers))):
+            raise SystemExit(f"a test is red though nothing is broken: {red[0]}")
     print(f"mutants: {len(names)}, not noticed: {len(survivors)}")
     return 1 if survivors else 0
 

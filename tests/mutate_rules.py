@@ -1,6 +1,6 @@
 """One mutant per rule of the gate (PROTOCOL 6.2, G1 to G14), each to be killed by the state machine alone.
 
-``python -m tests.mutate_rules [WORD]``: as ``tests.mutate_gate``, in a copy. The machine stops at the first violation.
+``python -m tests.mutate_rules [WORD…]``: as ``tests.mutate_gate``, in a copy. The machine stops at the first violation.
 """
 
 import sys
@@ -26,7 +26,7 @@ TRUST = ("protocol/trust_bundle.py", MACHINE)
 LIMITS = ("uplink/inbound/refusal_limits.py", MACHINE)
 NEWER = "WHERE excluded.version > version"
 
-MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
+MUTANTS: dict[str, mutate_gate.Mutant] = {
     "G1 a later evaluation is not recorded": (
         REGRANT,
         "        self._register.narrow(connection, request, evaluation, outlook.now)\n",
@@ -38,7 +38,7 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
         "elif False:",
     ),
     "G2 what is unknown is a denial": (
-        DECISION,
+        RULES,
         "return bool(self.reasons) and {each.code for each in self.reasons} <= UNKNOWN",
         "return False",
     ),
@@ -201,11 +201,5 @@ MUTANTS: dict[str, tuple[tuple[str, str], str, str]] = {
 }
 
 
-def main(words: list[str]) -> int:
-    """Try all mutants, or those whose name holds the word."""
-    mutate_gate.MUTANTS = MUTANTS
-    return mutate_gate.main(words)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(mutate_gate.main(sys.argv[1:], MUTANTS))

@@ -67,7 +67,7 @@ def test_process_that_falls_silent_is_killed_and_started_again(watch: Callable[[
 
 
 def test_process_that_never_gets_ready_is_killed(watch: Callable[[str], Watched]) -> None:
-    """A start may take longer than a pause between two beats, but not for ever."""
+    """A start may take longer than a pause between two beats, but not indefinitely."""
     watched = watch(SILENT)
     watched.step(0)
     watched.step(START_TIMEOUT_S)

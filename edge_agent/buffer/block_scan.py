@@ -38,7 +38,7 @@ class LocatedRecord:
 
     @property
     def end_offset(self) -> int:
-        """Where the next record begins."""
+        """Offset at which the next record begins."""
         return self.offset + record_bytes(self.header.length)
 
     @property
@@ -120,11 +120,14 @@ class BlockWalk:
                 damage.append(Damage(self.offset, self.index, "header"))
                 self.offset, raw, header = found
                 self.chain = header.previous_chain
+            # The record before was changed or exchanged: its digest and this header disagree. The
+            # walk goes on.
             elif header.previous_chain != self.chain:
                 damage.append(Damage(self.offset, max(self.index - 1, 0), "chain"))
             located, raw = self._take(header, raw)
             records.append(located)
             self.offset, self.index, self.chain = located.end_offset, header.index + 1, located.chain
+        # The next page signs a longer block: records are missing at its end.
         if self._ends_known and self.offset < self._limit:
             damage.append(Damage(self.offset, self.index, "cut short"))
         return BlockScan(tuple(records), tuple(damage), self.offset, self.chain, self._start)
@@ -135,6 +138,8 @@ class BlockWalk:
             header = parse_header(raw)
         except (IntegrityError, UnsupportedVersionError):
             return None
+        # I2, I10: records of an older lap lie behind the end with good checksums; the number tells
+        # them apart.
         if header.seq != self._seq or header.index != self.index:
             return None
         return header if self.offset + record_bytes(header.length) <= self._limit else None
@@ -150,6 +155,8 @@ class BlockWalk:
                 continue
             fits = offset + record_bytes(header.length) <= self._limit
             skipped = (offset - self.offset) // PAGE_BYTES
+            # Each record takes a page at least, so a true one is at most as many numbers on as
+            # pages were passed over.
             if fits and header.seq == self._seq and self.index < header.index <= self.index + skipped:
                 return offset, raw, header
         return None

@@ -86,6 +86,8 @@ class BlockCipher:
         """
         try:
             key = _SUITE.decrypt(sealed, vault, info=_block_key_info(ring_id, seq))
+        # One error for all causes: the caller learns where, and an attacker does not learn how far
+        # he came.
         except (InvalidTag, ValueError):
             raise IntegrityError(
                 f"block key does not open: block={seq}", hint="Was the vault key replaced since this was recorded?"

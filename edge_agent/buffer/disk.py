@@ -77,6 +77,8 @@ class FileDisk:
             raise RingError(f"cannot open ring: path={path}: {error.strerror}", hint) from error
         if writable:
             try:
+                # Not waited for: a second recorder must say so, not begin when the first one ends.
+                # The kernel frees it at a crash.
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 os.close(fd)
@@ -90,6 +92,7 @@ class FileDisk:
         try:
             data = os.pread(self._fd, length, offset)
             while 0 < len(data) < length:
+                # A signal may cut a read short; only 0 bytes mean the end of the file.
                 more = os.pread(self._fd, length - len(data), offset + len(data))
                 if not more:
                     break
@@ -102,6 +105,7 @@ class FileDisk:
         """Write all of ``data``."""
         try:
             done = os.pwrite(self._fd, data, offset)
+            # A write may be cut short by a signal or a full disk; the second try gets the error.
             while done < len(data):
                 done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
         except OSError as error:
@@ -112,6 +116,8 @@ class FileDisk:
     def fdatasync(self) -> None:
         """Make everything written so far durable; a failure is final for the bytes that it covered."""
         try:
+            # FORMAT 1.2, D4: never tried again; the kernel may have dropped the pages, and the next
+            # call would succeed.
             os.fdatasync(self._fd)
         except OSError as error:
             raise DurabilityError(f"sync failed: ring={self.name}: {error.strerror}", hint_for(error)) from error

@@ -15,6 +15,7 @@ from edge_agent.errors import IntegrityError, UnsupportedVersionError
 from edge_agent.units import ClockState, MonoNs, UtcNs, Window
 
 _CHUNK_PAGES = 256
+"""Pages in one read: 1 MiB."""
 
 
 @dataclass(slots=True)
@@ -107,6 +108,7 @@ class RingIndex:
             return
         for _ in range(self.superblock.blocks):
             page = self._judge(self.superblock.slot(seq), self.read_page(seq))
+            # An older lap: the writer has not come here yet.
             if page is None or page.seq < seq:
                 return
             if page.seq != seq:
@@ -138,11 +140,14 @@ class RingIndex:
             return None
         try:
             page = parse_page(raw)
+        # FORMAT 2.1: a newer version is not damage. The ring is left alone, not recorded over.
         except UnsupportedVersionError:
             raise
         except IntegrityError as error:
             self.bad_slots[slot] = str(error)
             return None
+        # I10: a page that was moved here from another ring or slot has a good checksum, and is
+        # still not this block's.
         if page.ring_id != self.superblock.ring_id or self.superblock.slot(page.seq) != slot:
             self.bad_slots[slot] = f"header page belongs to another ring or slot: block={page.seq}"
             return None
@@ -150,6 +155,7 @@ class RingIndex:
 
     def _tell_previous(self, page: Page) -> None:
         entry = self._entries.get(page.seq - 1)
+        # FORMAT 3.2: then `previous_*` speaks of an earlier block than the one before.
         if entry is not None and not page.previous_lost:
             entry.note_end(page.previous)
 

@@ -109,6 +109,8 @@ class RingMirror:
         place = index.superblock.page_offset(entry.seq)
         try:
             if entry.tombstone:
+                # I7 for the copy: the tombstone replaces the page with the sealed key, and is
+                # synced at once.
                 target.pwrite(raw, place)
                 target.fdatasync()
             else:
@@ -117,5 +119,6 @@ class RingMirror:
             return False  # the ring went on meanwhile; the next time takes what is there then
         if entry.ended or entry.tombstone:
             self._copied[entry.seq] = digest
+            # One lap later the slot has another block: the memory stays as large as the ring.
             self._copied.pop(entry.seq - index.superblock.blocks, None)
         return True

@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable
 
+# linux/falloc.h and linux/fs.h; the two ioctl numbers are those of 64-bit machines.
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
 _FS_IOC_GETFLAGS = 0x80086601
@@ -18,6 +19,7 @@ _FS_IOC_SETFLAGS = 0x40086602
 _FS_NOCOW_FL = 0x00800000
 _FILL_BYTES = 1 << 20
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
+"""Of a file system, and of a kernel, that has no ``fallocate``: all other errors are faults."""
 
 
 def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
@@ -26,6 +28,7 @@ def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     while call(fd, mode, offset, length) != 0:
         code = ctypes.get_errno()
+        # glibc's wrapper does not go on by itself after a signal.
         if code != errno.EINTR:
             raise OSError(code, os.strerror(code))
 

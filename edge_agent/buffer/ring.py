@@ -31,6 +31,7 @@ from edge_agent.units import UtcNs
 log = logging.getLogger(__name__)
 
 MIN_AUTO_BLOCK_BYTES = 2 << 20
+"""FORMAT 1: the smallest block that a ring chooses by itself."""
 MOST_AUTO_BLOCKS = 4096
 """Header pages are read at every open: 4096 of them are 16 MiB, whatever the size of the ring (docs/performance.md)."""
 _CHUNK_PAGES = 256
@@ -123,6 +124,7 @@ def make_file(
         making.unlink(missing_ok=True)
         fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
+            # `os.open` applies the umask to its mode; this call does not.
             os.fchmod(fd, mode)
             ask_no_copy_on_write(fd)
             if reserve:
@@ -130,6 +132,7 @@ def make_file(
             else:
                 os.ftruncate(fd, superblock.file_bytes)
             os.pwrite(fd, raw * SUPERBLOCK_COPIES, 0)
+            # FORMAT 7.1, steps 3 to 5: bytes, then the name, then the folder. A crash leaves a ring or none.
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -149,7 +152,11 @@ def wipe_ring(path: Path) -> None:
             try:
                 end = parse_superblock(pages).data_offset
             except RingError:
+                # Without a superblock the number of pages is unknown: as many as a ring can have at
+                # most.
                 end = min(os.fstat(fd).st_size, (SUPERBLOCK_COPIES + MAX_BLOCKS) * PAGE_BYTES)
+            # The sealed keys lie here and nowhere else. Durable before the name goes: whatever a crash
+            # leaves, nobody opens it.
             for offset in range(0, end, _CHUNK_PAGES * PAGE_BYTES):
                 os.pwrite(fd, bytes(min(_CHUNK_PAGES * PAGE_BYTES, end - offset)), offset)
             os.fsync(fd)
@@ -208,7 +215,10 @@ def read_superblock(disk: Disk) -> LoadedSuperblock:
             f"no superblock is readable: ring={disk.name}",
             hint="Is this a ring file, and the right disk? `edge-agent ring dump` shows what is there.",
         )
+    # FORMAT 2.2: a crash between the two writes leaves two good copies of different age.
     superblock, raw = max(good, key=lambda pair: pair[0].generation)
+    # I6: a file never changes its length, so a short one is another fault than damage: the cure
+    # differs.
     if disk.size() < superblock.file_bytes:
         raise IntegrityError(
             f"ring is truncated: ring={disk.name} bytes={disk.size()} expected={superblock.file_bytes}",

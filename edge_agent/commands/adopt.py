@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Take, verify, write."""
     config = load_config(args.config)
+    # With the releaser's rights: the folder is its own, and a link there must lead root nowhere.
     with acting_as_owner(adoption.adoption_path(config).parent):
         order, text = adoption.take(config)
     path = adoption.put(config, order, text, SystemClock().utc())

@@ -38,10 +38,14 @@ def run(args: argparse.Namespace) -> int:
     passphrase = read_passphrase(args.passphrase_file).decode()
     try:
         call(config.control_path("releaser"), "ledger-checkpoint", timeout_s=30)
+    # It goes on without: all entries are in the backup, and its archive says up to which head they
+    # are signed.
     except EdgeAgentError as error:
         print(f"note: the ledger's newest entries are not under a signed head: {error}", file=sys.stderr)
     with working("encrypting, and opening it again"):
         content = make_backup(config, args.config.parent, passphrase)
+        # Before the file has its name: a backup that does not open is noticed now, and not after
+        # the loss.
         found = open_backup(content, passphrase)
     with NewFile(args.out) as new:
         new.file.write(content)

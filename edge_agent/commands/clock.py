@@ -82,6 +82,7 @@ def _ask(config: Config, process: Literal["recorder", "releaser"]) -> dict[str, 
     try:
         answer = call(config.control_path(process), "clock")
     except EdgeAgentError as error:
+        # A process that does not answer is itself a finding, and the other one is still asked.
         return {"error": str(error)}
     answer.pop("done", None)
     return answer
@@ -141,6 +142,8 @@ def _confirm(args: argparse.Namespace, config: Config, shown: Mapping[str, Mappi
         _demand_right(here["local"])
     signed = sign_owner_order(config, "confirm-clock", {}, args.passphrase_file)
     clock = SystemClock()
+    # The order confirms the time that was shown: a step between question and signature would
+    # confirm another one.
     if abs(clock.wall() - clock.boot() - here["utc_minus_boot_ns"]) > 1_000_000_000:
         raise UsageError("the clock was set while you were asked; nothing was changed", "look again: edge-agent clock")
     answers, failed = _send(config, signed)

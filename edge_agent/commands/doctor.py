@@ -3,18 +3,20 @@
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 from edge_agent.commands import check
 from edge_agent.commands.daemon import add_config
-from edge_agent.errors import EdgeAgentError, UsageError
+from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
 from edge_agent.host.control_socket import call
 from edge_agent.host.questions import agrees
 from edge_agent.host.terminal import Progress, print_json, print_table, print_text, working
 from edge_agent.host.unnamed_file import NewFile
 from edge_agent.settings.gateway import Config, load_config
 from edge_agent.setup.doctor import make_report
+from edge_agent.setup.inspection import fault
 
 _DESCRIPTION = """\
 Look the gateway over as `check` does, and at its services, journal, disk, clock, TPM and ports, and print a report.
@@ -43,13 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; write the printed text, and nothing else, if that was asked for."""
-    config = load_config(args.config)
     if args.benchmark:
-        return _measure(config, is_json=args.json)
-    with working("looking the gateway over"):
-        findings = check.inspect(config, is_offline=args.offline)
-        status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
-    text = json.dumps(make_report(config, findings, status), indent=1) + "\n"
+        return _measure(load_config(args.config), is_json=args.json)
+    text = json.dumps(_look_over(args), indent=1) + "\n"
     print(text, end="")
     if args.out is not None:
         if not args.yes and not agrees(f"Write this to {args.out}?"):
@@ -58,6 +56,19 @@ def run(args: argparse.Namespace) -> int:
             new.file.write(text.encode())
             new.keep()
     return 0
+
+
+def _look_over(args: argparse.Namespace) -> dict[str, object]:
+    """Return the report; a configuration that cannot be read is a finding of it, and is named on stderr alone."""
+    with working("looking the gateway over"):
+        try:
+            config = load_config(args.config)
+        except ConfigError as error:
+            print(f"edge-agent: error: {error}", file=sys.stderr)
+            return make_report(None, [fault("configuration", error)], {})
+        findings = check.inspect(config, is_offline=args.offline)
+        status = {name: _ask(config.control_path(name)) for name in ("recorder", "releaser")}
+        return make_report(config, findings, status)
 
 
 def _measure(config: Config, *, is_json: bool) -> int:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from edge_agent.commands.daemon import add_config
-from edge_agent.custody.keys import KeyStore, locate_private
 from edge_agent.errors import ConfigError, CustodyError, UsageError
 from edge_agent.host.atomic_file import write_small_file
 from edge_agent.host.questions import writes_yes
@@ -14,6 +13,7 @@ from edge_agent.host.terminal import print_text
 from edge_agent.protocol.enrolment import MAX_ENROLMENT_BYTES, Enrolment, parse_enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config
+from edge_agent.setup.inspection import load_key
 
 _DESCRIPTION = """\
 Verify the enrolment file that the RTCC made from your gateway.csr, show whom it makes this gateway believe, and
@@ -73,10 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_ours(config: Config, enrolment: Enrolment) -> None:
     """Refuse a certificate for another key than this gateway's: the upload would fail weeks later."""
-    if not locate_private(config.state_dir, "tls").exists():
-        return  # sealed: only the releaser sees it; `check` there compares
-    key = KeyStore(config.state_dir, "releaser").load_private("tls").public_key()
-    if thumbprint(key) != enrolment.tls_thumbprint:
+    if thumbprint(load_key(config, "tls").public_key()) != enrolment.tls_thumbprint:
         raise CustodyError(
             "the certificate is for another TLS key than this gateway's", "send this gateway's own gateway.csr"
         )

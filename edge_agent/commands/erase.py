@@ -19,9 +19,9 @@ from edge_agent.setup.renewal import renew_vault
 from edge_agent.units import UtcNs, encode_rfc3339, parse_rfc3339
 
 _DESCRIPTION = """\
-Destroy footage for good, at once, without a passphrase: in the rings, in what is held for requests, and in what is
-being uploaded. Recording goes on. A release under way that holds any of it is withdrawn; the ledger tells that you
-erased, not what was to be seen.
+Destroy footage permanently, at once, without a passphrase: in the rings, in the excerpts that are held for requests,
+and in running uploads. Recording goes on. A release under way that holds any of it is withdrawn; the ledger tells that
+you erased, and not the pictures.
 
   edge-agent erase door                                  all footage of one camera
   edge-agent erase door --from 20:00 --to 20:05          the last time it was that late here

@@ -26,7 +26,7 @@ from edge_agent.units import SECOND_NS, UtcNs, Window, parse_rfc3339
 
 _DESCRIPTION = """\
 Copy your own footage. Asks for your passphrase, and is entered in the ledger. Nothing leaves the house by it: the
-files are yours, and what becomes of them is up to you.
+files are yours, and you decide about them.
 
 As MP4, to look at: one file for each unbroken recording, not encrypted. Keep them well.
 
@@ -39,9 +39,9 @@ you name, with the clips as they were recorded and everything that proves them. 
   edge-agent export door yard --from … --to … --out case.age --bundle --recipients-file court.txt
 """
 _EPILOG = """\
-Where the recording has holes, a second MP4 is called door-2.mp4, and so on; of several cameras each one's name is in
-its file's. A bundle holds its holes, and says so; of more than four hours it is several, which overlap by a minute.
-No zone is masked, and sound is there where it was recorded: look at it before you hand it over.
+If the recording has gaps, a second MP4 is called door-2.mp4, and so on; of several cameras each one's name is in
+its file's. A bundle lists its gaps; of more than four hours it is several, which overlap by a minute.
+No zone is masked, and recorded sound is there: look at it before you hand it over.
 
 A file is there when it is whole, and not before. If it is cut short, begin again.
 
@@ -51,7 +51,7 @@ Whoever gets it checks it with `rtcc open --file case.age --identity KEY`, offli
 can be sure that it is from your house, tell them the three thumbprints, which the export prints, by another way.
 """
 _OVERLAP_S = 60
-"""A clip begins with a keyframe: a bundle that goes on where another ends would lack what is before its first."""
+"""A clip begins with a keyframe: a bundle that goes on where another ends would lack the pictures before its first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     """Sign an order for each piece, hand the releaser an open file, follow its progress."""
     config = load_config(args.config)
     recipients = _read_recipients(args)
+    # All of them first: a camera that is not known, or a file that is there, is found out before
+    # anything is signed.
     pieces = list(_plan(args, config))
     sign = load_signer(config, args.passphrase_file)
     found: dict[str, Any] = {"files": [], "gaps": []}
@@ -100,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             _export(config, piece, args.quality, recipients, sign, found)
         except EdgeAgentError as error:
+            # Without footage of one camera in one span, the files of the other pieces are whole all
+            # the same.
             if error.exit_code != os.EX_NOINPUT:
                 raise
             nothing = error

@@ -23,7 +23,7 @@ from edge_agent.page.settings import settings_path
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Config, load_config, parse_config
 from edge_agent.setup import machine, page_service
-from edge_agent.setup.backup import MAX_BYTES, open_backup, restore
+from edge_agent.setup.backup import CONFIGURATION, MAX_BYTES, Backup, open_backup, restore
 from edge_agent.setup.provision import RECORDER_USER, RELEASER_USER, create_state, find_users, is_complete, write_csr
 from edge_agent.setup.shipped import find_shipped, read_shipped
 
@@ -168,12 +168,25 @@ def _restore(args: argparse.Namespace, folder: Path, state_dir: Path | None) -> 
     except OSError as error:
         raise UsageError(f"{args.from_backup}: cannot be read: {error.strerror}") from error
     backup = open_backup(content, passphrase)
-    text = backup.files["edge-agent.yaml"].decode(errors="replace")
-    state = state_dir or parse_config(text, "edge-agent.yaml of the backup", folder).state_dir
-    for path in restore(backup, folder, state):
+    written = restore(backup, folder, _plan_restored(folder, state_dir, backup))
+    for path in written:
         print_text(f"restored: {path}")
+    for name in CONFIGURATION:
+        if name in backup.files and (folder / name).exists() and str(folder / name) not in written:
+            print_text(f"kept: {folder / name} was there already")
     print_text(f"the ledger's {backup.entries} entries are an archive; a new ledger begins with its last signed head")
     return passphrase
+
+
+def _plan_restored(folder: Path, wanted: Path | None, backup: Backup) -> Path:
+    """Return where the state goes by the configuration that will count: the one that is there, else the backup's."""
+    if (folder / "edge-agent.yaml").exists():
+        return _plan_state(folder, wanted)
+    text = backup.files["edge-agent.yaml"].decode(errors="replace")
+    configured = parse_config(text, "edge-agent.yaml of the backup", folder).state_dir
+    if wanted not in (None, configured):
+        raise UsageError(f"the backup's edge-agent.yaml says state_dir: {configured}", "leave out --state")
+    return configured
 
 
 def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
@@ -222,6 +235,7 @@ def _plan_state(folder: Path, wanted: Path | None) -> Path:
 def _demand_writable(folder: Path) -> None:
     there = next(each for each in (folder, *folder.parents) if each.exists())
     try:
+        # By trying: the mode does not tell of a read-only file system or of an ACL.
         os.rmdir(tempfile.mkdtemp(dir=there))
     except OSError as error:
         hint = "run it as root, or with --config and --state in a folder of yours"
@@ -255,6 +269,7 @@ def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
 
 def _check_passphrase(passphrase: str, state_dir: Path) -> None:
     if locate_private(state_dir, "owner").exists():
+        # The passphrase of the key that is there: the owner must not end up with two.
         KeyStore(state_dir, "owner").load_private("owner", passphrase.encode())
     else:
         check_strength(passphrase)

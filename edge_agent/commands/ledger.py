@@ -23,7 +23,7 @@ quietly: each entry is a leaf of a tree whose head your gateway signs.
   edge-agent ledger show --all --json  all of them, for a script
   edge-agent ledger verify             recompute the whole tree and compare
   edge-agent ledger prove 17           the proof that entry 17 stands in the ledger, for somebody else
-  edge-agent ledger checkpoint         the fingerprint of the whole ledger, signed: keep it outside this machine
+  edge-agent ledger checkpoint         the signed head of the whole ledger: keep it outside this machine
   edge-agent ledger prove-growth FILE  the proof that nothing was rewritten since a checkpoint, for who kept it
   edge-agent ledger report             counts per month, agency, category and outcome
 """
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     prove = verbs.add_parser("prove", help="print the inclusion proof of one entry")
     prove.add_argument("entry", type=int, metavar="ENTRY", help="its number in `ledger show`")
-    checkpoint = verbs.add_parser("checkpoint", help="print the signed fingerprint of the whole ledger, to be kept")
+    checkpoint = verbs.add_parser("checkpoint", help="print the signed head of the whole ledger, to be kept")
     growth = verbs.add_parser("prove-growth", help="print the proof that the ledger goes on from a checkpoint")
     growth.add_argument("remembered", metavar="FILE", help="the checkpoint that somebody kept, or a proof")
     dump = verbs.add_parser("dump", help="print every entry as a line of JSON")

@@ -30,6 +30,7 @@ def add_passphrase(parser: argparse.ArgumentParser) -> None:
 
 def read_passphrase(path: Path | None) -> bytes:
     """Return the owner's passphrase from the terminal, from a file's first line, or from standard input (``-``)."""
+    # Before the passphrase is in memory: a page in the swap outlives the process.
     keep_memory_from_swap()
     if path is None:
         return ask_secret("owner's passphrase: ").encode()

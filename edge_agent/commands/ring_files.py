@@ -8,10 +8,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge_agent.custody.keys import KeyStore, decode_private
+from edge_agent.custody.keys import KeyStore
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.setup.machine import CREDENTIAL_STORE, open_sealed
+from edge_agent.setup.inspection import load_key
 
 
 def load_config_if_any(args: argparse.Namespace) -> Config | None:
@@ -42,27 +42,14 @@ def find_rings(
         yield f"{camera_id}.{part or 'main'}", config.ring_path(camera_id, "sub" if part == "sub" else "main")
 
 
-def find_vault_key(config: Config | None) -> X25519PrivateKey | None:
-    """Return the vault's private key if whoever runs this may read it: it only adds the reasons of gaps.
-
-    Root opens a sealed one as systemd does for the releaser.
-    """
+def find_vault_key(config: Config | None) -> tuple[X25519PrivateKey | None, str]:
+    """Return the vault's private key if whoever runs this may read it, or why not: it adds the reasons of gaps."""
     if config is None:
-        return None
+        return None, "root sees it on the gateway that recorded"
     try:
-        return KeyStore(config.state_dir, "releaser").load_private("vault")
-    except EdgeAgentError:
-        return _open_sealed_vault()
-
-
-def _open_sealed_vault() -> X25519PrivateKey | None:
-    if os.geteuid() != 0 or not (CREDENTIAL_STORE / "edge-agent.vault").exists():
-        return None
-    try:
-        key = decode_private(open_sealed("vault"), None, "the sealed vault key")
-    except EdgeAgentError:
-        return None
-    return key if isinstance(key, X25519PrivateKey) else None
+        return load_key(config, "vault"), ""
+    except EdgeAgentError as error:
+        return None, str(error) if os.geteuid() == 0 else "root sees it (sudo edge-agent ring ls)"
 
 
 def find_recorder_key(config: Config | None) -> Ed25519PublicKey | None:

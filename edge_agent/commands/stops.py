@@ -16,8 +16,8 @@ from edge_agent.settings.gateway import load_config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 
 _PAUSE = """\
-Stop release or recording at once, for one camera or all, until a time or for good. No passphrase is needed, uploads
-that are under way stop, and what was sent so far can be opened by nobody.
+Stop release or recording at once, for one camera or all, until a time or until you resume. No passphrase is needed,
+uploads that are under way stop, and the part that was sent can never be opened.
 
   edge-agent pause                             nothing leaves until you resume
   edge-agent pause --camera door --for 8h      this camera only, for eight hours
@@ -46,7 +46,7 @@ def add_pause_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what ``pause`` takes."""
     parser.description = _PAUSE
     _add_what(parser)
-    parser.add_argument("--for", dest="for_", metavar="DURATION", help="such as 30m, 8h or 2d [for good]")
+    parser.add_argument("--for", dest="for_", metavar="DURATION", help="such as 30m, 8h or 2d [until you resume]")
     _add_common(parser)
 
 

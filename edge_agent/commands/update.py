@@ -11,8 +11,6 @@ from pathlib import Path
 
 from edge_agent.commands.daemon import add_config
 from edge_agent.errors import UpdateError, UsageError
-from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
-from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.regular_file import open_regular, read_regular
 from edge_agent.host.terminal import print_json, print_text
 from edge_agent.settings.gateway import Config, load_config
@@ -22,6 +20,7 @@ from edge_agent.update.machine import DebianMachine
 from edge_agent.update.procedure import Outcome, Procedure
 from edge_agent.update.release_list import UpdateStep
 from edge_agent.update.repository import Repository
+from edge_agent.uplink.inbound.gateway_clock import open_gateway_clock
 from edge_agent.uplink.owner.update_notes import FOLDER, write_note
 
 OFFERED = 10
@@ -68,14 +67,12 @@ def run(args: argparse.Namespace) -> int:
 
 def make_procedure(config: Config, folder: Path, url: str | None) -> Procedure:
     """Wire an update for this machine, with the root of trust that came with this program."""
-    system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
-    clock = KeptClock(config.store_path.with_name("clock.json"), read_boot_id(), system, doubts_steps=True)
     kind = find_shipped("package")
     return Procedure(
         lambda: _open_repository(folder, url),
         Journal(folder),
         DebianMachine(),
-        clock,
+        open_gateway_clock(config),
         partial(note_outcome, config),
         "" if kind is None else read_regular(kind).decode().strip(),
     )
@@ -100,6 +97,7 @@ def _open_repository(folder: Path, url: str | None) -> Repository:
 def _alone(folder: Path) -> Iterator[None]:
     with os.fdopen(open_regular(folder / "lock", os.O_WRONLY | os.O_CREAT), "w") as file:
         try:
+            # The kernel lets go of it with the process, of one that was killed as well.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UpdateError("another update is under way") from None

@@ -14,6 +14,7 @@ from edge_agent.protocol.request import Admitted, Incident, Request
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, encode_rfc3339
 
 SKEW_NS = 60 * SECOND_NS
+"""PROTOCOL 4, check 9: two honest clocks may differ by so much."""
 MAX_GATEWAY_VALIDITY_NS = 15 * MINUTE_NS
 MAX_AREA_VALIDITY_NS = 24 * HOUR_NS
 MAX_RELEASE_NS = 24 * HOUR_NS
@@ -105,6 +106,8 @@ def _check_replay(request: Request, seen: RequestMemory) -> None:
     known = seen.find(request.iss, request.jti)
     if known is None:
         return
+    # By the payload, not the message: the same request may come again with its signatures made
+    # anew.
     if known.payload_sha256 != request.payload_sha256:
         deny("jti-reused")
     raise Replayed(known.answer)
@@ -116,6 +119,7 @@ def _check_time(request: Request, me: GatewayFacts, now: UtcNs, clock_state: Clo
     A request that was issued before the memory began may have been refused, granted or cancelled by a memory that is
     lost.
     """
+    # First: by a clock that cannot be believed none of the comparisons below would mean anything.
     if clock_state is not ClockState.SYNCHRONISED or me.born_at is None:
         deny("clock-unsynchronised")
     if request.iat < me.born_at:
@@ -131,6 +135,8 @@ def _check_time(request: Request, me: GatewayFacts, now: UtcNs, clock_state: Clo
         deny("issued-in-future")
     if request.nbf > now + SKEW_NS:
         deny("not-yet-valid")
+    # The skew helps the RTCC at the arrival only: `release_by`, up to which footage leaves, has
+    # none.
     if request.exp <= now - SKEW_NS:
         deny("expired")
     if request.release_by <= now:
@@ -142,6 +148,7 @@ def _check_incident(request: Request, me: GatewayFacts, seen: RequestMemory, now
     incident = request.incident
     if incident.window.duration_ns > MAX_INCIDENT_WINDOW_NS:
         deny("incident-window-too-long", limit="24 h")
+    # The widest padding of any camera: each camera's own is a rule of its consent (check 11).
     if not incident.window.widen(me.padding_ns).contains(request.window):
         deny("clip-outside-incident")
     # No skew here: footage that is not yet recorded is never granted, so the RTCC asks a minute later rather than
@@ -150,6 +157,7 @@ def _check_incident(request: Request, me: GatewayFacts, seen: RequestMemory, now
         deny("incident-in-future")
     if request.window.end > now:
         deny("clip-in-future")
+    # By the RTCC's own two times: no footage first and a report for it afterwards.
     if incident.reported_at > request.iat:
         deny("incident-reported-late")
     first = seen.find_incident(request.iss, incident.number)

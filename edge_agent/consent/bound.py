@@ -35,12 +35,15 @@ class CameraBound:
         """Return what both allow; None if that is nothing."""
         windows = intersect(self.windows, other.windows)
         of = (self.camera, self.quality, self.source)
+        # O2a: the source is part of it, so a consent to another source revives nothing that was
+        # decided before.
         if of != (other.camera, other.quality, other.source) or not windows:
             return None
         return replace(
             self,
             windows=windows,
             audio=self.audio and other.audio,
+            # The union: a mask is the one term of which more allows less.
             masks=tuple(sorted({*self.masks, *other.masks}, key=lambda mask: mask.points)),
             answer_by=UtcNs(min(self.answer_by, other.answer_by)),
             trims=tuple(sorted({*self.trims, *other.trims})),

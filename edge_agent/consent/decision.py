@@ -5,31 +5,29 @@ approval, after cooling-off, before each build and upload, before the key is han
 takes something back: it may only narrow. Pure.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from edge_agent.consent.bound import NOTHING, Bound, CameraBound, intersect
 from edge_agent.consent.house_state import History, HouseState
 from edge_agent.consent.offer import Offers, digest_offers, offers_of
 from edge_agent.consent.policy import GlobalTerms, Mode
-from edge_agent.consent.rules import RULES, Case, in_force_reasons, make_case
+from edge_agent.consent.rules import (
+    CameraFindings,
+    Case,
+    TraceStep,
+    apply_rules,
+    general_reasons,
+    in_force_reasons,
+    reason_of_request,
+)
 from edge_agent.protocol.reasons import CAUSES, TIMED, UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
 
 SKEW_NS = 60 * SECOND_NS
-EVERY_CAMERA = "*"
 _STOPS = frozenset({"release-paused", "camera-paused", "consent-revoked"})
-
-
-@dataclass(frozen=True, slots=True)
-class TraceStep:
-    """One rule's verdict on one camera, for ``explain``: ``reason`` is None if the rule has nothing against it."""
-
-    rule: str
-    camera: str | None
-    reason: Reason | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +37,6 @@ class Evaluation:
     verdict: Verdict | Wait
     bound: Bound
     left: tuple[Reason, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """The findings of the rules on one camera."""
-
-    camera: str
-    steps: tuple[TraceStep, ...]
-    case: Case | None
-
-    @property
-    def reasons(self) -> tuple[Reason, ...]:
-        return tuple(step.reason for step in self.steps if step.reason is not None)
-
-    @property
-    def is_unknown(self) -> bool:
-        """Tell whether nothing is known against the camera but that it cannot be judged now."""
-        return bool(self.reasons) and {each.code for each in self.reasons} <= UNKNOWN
-
-    @property
-    def is_denied(self) -> bool:
-        """Tell whether there is a reason against the camera."""
-        return bool(self.reasons) and not self.is_unknown
 
 
 def decide(
@@ -81,13 +56,13 @@ def decide(
         denial with every reason; and the bound that no later evaluation leaves. An unknown fact counts as a denial.
     """
     request = admitted.request
-    findings = _find(admitted, house_state, history, now)
-    against = [*_general_reasons(request, house_state, now, clock_state)]
+    findings = apply_rules(admitted, house_state, history, now)
+    against = [*general_reasons(request, house_state, now, clock_state)]
     offered = [finding.case for finding in findings if finding.case is not None and not finding.reasons]
     refused = [reason for finding in findings for reason in finding.reasons]
     if against or not offered:
         return _denied(request, [*against, *refused], now)
-    signed = _find(admitted, house_state, history, now, as_signed=True)
+    signed = apply_rules(admitted, house_state, history, now, as_signed=True)
     # A camera that asks by its signature keeps asking if the file denies it: otherwise an edit that takes one camera
     # away would release the others without a question.
     would_ask = _waiting((finding.case for finding in signed if finding.case and not finding.reasons), now)
@@ -109,7 +84,7 @@ def decide(
     if waiting:
         return Ask(request, cameras, _sorted([*refused, *_trims(bound)]), now, max(waiting)), bound
     if bound.not_before >= request.release_by:
-        return _denied(request, [*refused, _plain("release-by-too-soon")], now)
+        return _denied(request, [*refused, reason_of_request("release-by-too-soon")], now)
     return _grant(request, cameras, bound, refused, now), bound
 
 
@@ -139,8 +114,10 @@ def decide_again(
     """
     request = admitted.request
     believed = clock_state is ClockState.SYNCHRONISED
-    findings = [_again(each, bound, now, believed) for each in _find(admitted, house_state, history, now, bound.names)]
-    general = _general_reasons(request, house_state, now, clock_state)
+    findings = [
+        _again(each, bound, now, believed) for each in apply_rules(admitted, house_state, history, now, bound.names)
+    ]
+    general = general_reasons(request, house_state, now, clock_state)
     against = [each for each in general if each.code not in UNKNOWN and (believed or each.code not in TIMED)]
     refused = [reason for finding in findings if finding.is_denied for reason in finding.reasons]
     unknown = [reason for finding in findings if finding.is_unknown for reason in finding.reasons]
@@ -166,7 +143,7 @@ def decide_again(
         ask = Ask(request, cameras, _sorted([*refused, *_trims(bound)]), now, until)
         return Evaluation(ask, bound, _sorted(refused))
     if bound.not_before >= request.release_by:
-        return _ended(request, [*refused, _plain("release-by-too-soon")], now)
+        return _ended(request, [*refused, reason_of_request("release-by-too-soon")], now)
     return Evaluation(_grant(request, cameras, bound, refused, now), bound, _sorted(refused))
 
 
@@ -189,9 +166,9 @@ def trace(
     admitted: Admitted, house_state: HouseState, history: History, now: UtcNs, clock_state: ClockState
 ) -> tuple[TraceStep, ...]:
     """Return what every rule says on every camera that was asked for, in no order that means anything."""
-    general = _general_reasons(admitted.request, house_state, now, clock_state)
+    general = general_reasons(admitted.request, house_state, now, clock_state)
     steps = [TraceStep("general", None, reason) for reason in general]
-    return (*steps, *(step for finding in _find(admitted, house_state, history, now) for step in finding.steps))
+    return (*steps, *(step for finding in apply_rules(admitted, house_state, history, now) for step in finding.steps))
 
 
 def counted(
@@ -202,47 +179,11 @@ def counted(
     Entered once, with the first decision, whatever that decision is: a file made tighter for a while and looser again
     must not admit more requests than the signed terms alone would have.
     """
-    if any(_general_reasons(admitted.request, house_state, now, clock_state)):
+    if any(general_reasons(admitted.request, house_state, now, clock_state)):
         return ()
-    findings = _find(admitted, house_state, history, now, as_signed=True)
+    findings = apply_rules(admitted, house_state, history, now, as_signed=True)
     duration_ns = admitted.request.window.duration_ns
     return tuple((finding.camera, duration_ns) for finding in findings if not finding.reasons)
-
-
-def _find(
-    admitted: Admitted,
-    house_state: HouseState,
-    history: History,
-    now: UtcNs,
-    only: Sequence[str] | None = None,
-    *,
-    as_signed: bool = False,
-) -> list[_Finding]:
-    asked: Sequence[str] = admitted.request.cameras if only is None else only
-    if tuple(asked) == (EVERY_CAMERA,):
-        asked = sorted(house_state.cameras)
-    findings = []
-    for camera in asked:
-        in_force = in_force_reasons(camera, house_state, now, as_signed=as_signed)
-        steps = [TraceStep("standing", camera, reason) for reason in in_force]
-        case = None
-        if camera in house_state.cameras:
-            case = make_case(camera, admitted, house_state, history.cameras[camera], now, as_signed=as_signed)
-        if case is not None:
-            steps += [TraceStep(name, camera, rule(case)) for name, rule in RULES.items()]
-        findings.append(_Finding(camera, tuple(steps), case))
-    return findings
-
-
-def _general_reasons(
-    request: Request, house_state: HouseState, now: UtcNs, clock_state: ClockState
-) -> Iterable[Reason]:
-    if clock_state is not ClockState.SYNCHRONISED:
-        yield _plain("clock-unsynchronised")
-    if now >= request.release_by:
-        yield _plain("release-by-passed")
-    if not house_state.cameras:
-        yield _plain("camera-unknown")
 
 
 def _waiting(cases: Iterable[Case], now: UtcNs) -> list[UtcNs]:
@@ -256,7 +197,7 @@ def _ask_until(case: Case) -> UtcNs:
     return UtcNs(min(case.arrived_at + case.house.ask_timeout, case.request.release_by - case.house.cooling_off))
 
 
-def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Finding:
+def _again(finding: CameraFindings, bound: Bound, now: UtcNs, believed: bool) -> CameraFindings:
     """Return a finding of a later evaluation: plus an ask that never was, minus the reasons that need a clock."""
     case, reasons = finding.case, list(finding.reasons)
     # An unknown fact hides no silence: a file that cannot be read now gives no more time to answer.
@@ -273,7 +214,7 @@ def _again(finding: _Finding, bound: Bound, now: UtcNs, believed: bool) -> _Find
     return replace(finding, steps=tuple(TraceStep("again", finding.camera, each) for each in reasons))
 
 
-def _meet(bound: Bound, findings: Iterable[_Finding]) -> tuple[Bound, list[Reason]]:
+def _meet(bound: Bound, findings: Iterable[CameraFindings]) -> tuple[Bound, list[Reason]]:
     """Return the bound met with the part that each of its cameras may have now, and why cameras left it by that."""
     kept: list[CameraBound] = []
     left: list[Reason] = []
@@ -300,13 +241,13 @@ def _problem_of(approval: Approval, admitted: Admitted, offers: Offers, now: Utc
     """Return why an approval does not fit this request and its stored offer."""
     request = admitted.request
     if (approval.jti, approval.request_sha256) != (request.jti, request.payload_sha256):
-        return _plain("approval-mismatch")
+        return reason_of_request("approval-mismatch")
     if approval.offer_sha256 != digest_offers(offers):
-        return _plain("offer-changed")
+        return reason_of_request("offer-changed")
     if not set(approval.cameras) <= set(offers.names) or not request.window.contains(approval.window):
-        return _plain("approval-outside-ask")
+        return reason_of_request("approval-outside-ask")
     if not admitted.arrived_at - SKEW_NS <= approval.signed_at <= now + SKEW_NS:
-        return _plain("approval-mismatch")  # nobody can have meant this request by it
+        return reason_of_request("approval-mismatch")  # nobody can have meant this request by it
     return None
 
 
@@ -402,7 +343,3 @@ _ORDER = {code: number for number, code in enumerate(CAUSES)}
 def _sorted(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
     key: Callable[[Reason], tuple[int, str]] = lambda reason: (_ORDER[reason.code], reason.camera or "")  # noqa: E731
     return tuple(sorted(set(reasons), key=key))
-
-
-def _plain(code: str) -> Reason:
-    return Reason(code, say(code))

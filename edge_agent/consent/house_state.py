@@ -19,7 +19,7 @@ from edge_agent.protocol.verdict import Reason
 from edge_agent.units import UtcNs
 
 FOREVER = UtcNs(2**63 - 1)
-"""The end of a pause for good."""
+"""The end of a pause without an end."""
 NOT_PAUSED = UtcNs(0)
 
 
@@ -53,7 +53,7 @@ class HouseState:
 
 @dataclass(frozen=True, slots=True)
 class CameraHistory:
-    """The grants and questions of one camera for requests with a smaller number, before the decision at hand.
+    """The grants and questions of one camera for requests with a smaller number, before the current decision.
 
     Counted by the grants that the *signed* terms would have made (``decision.counted``), so that an edit of the file
     never makes room for one more request.
@@ -64,14 +64,14 @@ class CameraHistory:
     last_month: int = 0
     """Requests of the last 30 days."""
     same_incident: int = 0
-    """Requests for the incident at hand, ever."""
+    """Requests for the same incident, of any time."""
     last_month_ns: int = 0
     """Footage of the last 30 days."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The grants and questions of before, for every camera of the household."""
+    """The grants and questions of before, for every camera of the house."""
 
     cameras: Mapping[str, CameraHistory]
 
@@ -85,7 +85,7 @@ class KeptConsent:
     highest_version: int = 0
     revoked: bool = False
     paused_until: UtcNs = NOT_PAUSED
-    """``FOREVER`` for good."""
+    """``FOREVER`` until the owner resumes."""
 
 
 def stand(
@@ -119,10 +119,14 @@ def stand(
             consent = verify_consent(kept.raw, owner_key, facts)
         except DenialError as error:
             problem = Reason(error.reason, str(error), facts.camera)
+            # A disk that is away for a moment must not end a consent: facts that cannot be read are
+            # not facts that changed.
             if is_ring_unreadable and error.reason == "consent-facts-changed":
                 unknown = Reason("ring-unreadable", say("ring-unreadable"), facts.camera)
     terms: Terms | None = None
     if consent is not None and is_file_unreadable:
+        # O4: unknown, so nothing is granted and nothing that was granted is lost until the file can
+        # be read.
         terms, unknown = consent.terms, Reason("consent-file-unreadable", say("consent-file-unreadable"), facts.camera)
     elif consent is not None:
         terms = effective(consent.terms, file)
@@ -140,7 +144,7 @@ def stand(
 
 
 def refusals(house_state: HouseState) -> Refusals:
-    """Return how a refusal is answered: silence wherever the terms of any camera say so.
+    """Return how a refusal is answered: silence if the terms of any camera say so.
 
     Of the terms that count, not of the file: that the house answers at all is something that the owner signed.
     """

@@ -40,6 +40,7 @@ _CAMERA: Mapping[str, _Meet] = {
     "minutes_per_month": _LOWER,
     "quality": _rank(Quality.SUB, Quality.MAIN),
     "masks": _meet_masks,
+    # False is lower than True.
     "audio": _LOWER,
 }
 _HOUSE: Mapping[str, _Meet] = {

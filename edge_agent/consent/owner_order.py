@@ -1,9 +1,9 @@
 """The owner's signed orders (``owner-order+jws``): approve a request, resume, export, keep, confirm the clock,
 adopt changed terms.
 
-Owns their members, and the check that the owner's pinned key signed them, for this gateway, just now. Denying,
-cancelling, pausing, revoking and erasing need no order: they only take away. Pure: whether an order was used before is
-asked of the store by the caller.
+Owns their members, and the check that the owner's pinned key signed them, for this gateway, just
+now. Denying, cancelling, pausing, revoking and erasing need no order: they only take away. Pure:
+the caller asks the store whether an order was used before.
 """
 
 import base64
@@ -34,6 +34,7 @@ from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Windo
 
 TYP = "owner-order+jws"
 MAX_AGE_NS = 5 * MINUTE_NS
+"""PROTOCOL 6.3: an order that was signed and kept must not act later."""
 SKEW_NS = 5 * SECOND_NS
 MAX_CAMERAS = 64
 MAX_RECIPIENTS = 15
@@ -123,7 +124,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmClock:
-    """The owner's verified word that the wall clock is right."""
+    """The owner's verified statement that the wall clock is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,9 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     if model is None:
         jws.deny("member-invalid", member="order", detail=f"should be one of {', '.join(_MODELS)}")
     members = parse_members(model, message.payload)
+    # Before any member acts. The one key is the pinned one: a message cannot name another.
     jws.verify(message, {thumbprint(owner): owner})
+    # One owner may have two gateways with one key: an order is good at one of them.
     if members.gateway != gateway:
         jws.deny("audience-mismatch")
     if now is not None and members.iat > now + SKEW_NS:

@@ -1,22 +1,24 @@
 """The rules of consent: each looks at one request and one camera, and finds a reason against it or none.
 
-Owns what each term does. Rules know nothing of each other; all are asked, in any order, and one reason is enough: a
-forbid beats every permit. Pure.
+Owns what each term does, and that all rules are asked of every camera, in any order. They know nothing of each other,
+and one reason is enough: a forbid beats every permit. ``decision`` makes a verdict of what they find. Pure.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
 from edge_agent.consent.hours import local_dates
-from edge_agent.consent.house_state import CameraHistory, CameraInForce, HouseState
+from edge_agent.consent.house_state import CameraHistory, CameraInForce, History, HouseState
 from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Signatures
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.protocol.geohash import distance_m
-from edge_agent.protocol.reasons import say
+from edge_agent.protocol.reasons import UNKNOWN, say
 from edge_agent.protocol.request import Admitted, Quality, Request, Role
 from edge_agent.protocol.verdict import Reason
-from edge_agent.units import MINUTE_NS, UtcNs, Window, encode_duration, encode_rfc3339
+from edge_agent.units import MINUTE_NS, ClockState, UtcNs, Window, encode_duration, encode_rfc3339
+
+EVERY_CAMERA = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def in_force_reasons(camera: str, house_state: HouseState, now: UtcNs, *, as_sig
         return
     if now < in_force.paused_until:
         yield _reason("camera-paused", camera)
+    # All that hold are told, not the first alone: the owner's ledger has every reason (O4).
     if in_force.revoked:
         yield _reason("consent-revoked", camera)
     if in_force.consent is None or in_force.terms is None:
@@ -90,6 +93,7 @@ def _agency(case: Case) -> Reason | None:
 
 def _signatures(case: Case) -> Reason | None:
     signed = {signer.role for signer in case.request.signers}
+    # By roles that check 6 has verified: two signatures of one role never come here.
     enough = case.house.signatures is Signatures.TWO or Role.DISPATCH in signed
     return _unless(enough, case, "dispatch-missing")
 
@@ -119,6 +123,8 @@ def _distance(case: Case) -> Reason | None:
     incident, place = case.request.incident.place, case.in_force.place
     if place is None:
         return _reason("place-missing", case.camera)
+    # From the camera's own place, at home: the cell of the topic is only a first sieve (PROTOCOL 2,
+    # M4).
     metres = distance_m((place.lat, place.lon), (incident.lat, incident.lon))
     return _unless(metres <= case.terms.distance_m, case, "too-far", limit=case.terms.distance_m)
 
@@ -235,3 +241,89 @@ def _unless(fulfilled: bool, case: Case, code: str, **values: object) -> Reason 
 
 def _reason(code: str, camera: str, **values: object) -> Reason:
     return Reason(code, say(code, **values), camera)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One rule's verdict on one camera, for ``explain``: ``reason`` is None if the rule has nothing against it."""
+
+    rule: str
+    camera: str | None
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFindings:
+    """The findings of the rules on one camera."""
+
+    camera: str
+    steps: tuple[TraceStep, ...]
+    case: Case | None
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why the camera is refused, or cannot be judged now."""
+        return tuple(step.reason for step in self.steps if step.reason is not None)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Tell whether nothing is known against the camera but that it cannot be judged now."""
+        return bool(self.reasons) and {each.code for each in self.reasons} <= UNKNOWN
+
+    @property
+    def is_denied(self) -> bool:
+        """Tell whether there is a reason against the camera."""
+        return bool(self.reasons) and not self.is_unknown
+
+
+def apply_rules(
+    admitted: Admitted,
+    house_state: HouseState,
+    history: History,
+    now: UtcNs,
+    only: Sequence[str] | None = None,
+    *,
+    as_signed: bool = False,
+) -> list[CameraFindings]:
+    """Ask every rule about every camera of a request.
+
+    Args:
+        admitted: Checks 1 to 10 are behind it.
+        house_state: The state of each camera's consent now.
+        history: The use of quotas by earlier requests.
+        now: The moment of the evaluation.
+        only: The cameras to ask about; None means those that the request names, `*` being all of the house.
+        as_signed: Ask about the signed terms alone, as if no file narrowed them.
+
+    Returns:
+        One for each camera, in the order of the request.
+    """
+    asked: Sequence[str] = admitted.request.cameras if only is None else only
+    if tuple(asked) == (EVERY_CAMERA,):
+        asked = sorted(house_state.cameras)
+    findings = []
+    for camera in asked:
+        in_force = in_force_reasons(camera, house_state, now, as_signed=as_signed)
+        steps = [TraceStep("standing", camera, reason) for reason in in_force]
+        case = None
+        if camera in house_state.cameras:
+            case = make_case(camera, admitted, house_state, history.cameras[camera], now, as_signed=as_signed)
+        if case is not None:
+            steps += [TraceStep(name, camera, rule(case)) for name, rule in RULES.items()]
+        findings.append(CameraFindings(camera, tuple(steps), case))
+    return findings
+
+
+def general_reasons(request: Request, house_state: HouseState, now: UtcNs, clock_state: ClockState) -> Iterable[Reason]:
+    """Yield the reasons against a request that are of no single camera."""
+    if clock_state is not ClockState.SYNCHRONISED:
+        yield reason_of_request("clock-unsynchronised")
+    if now >= request.release_by:
+        yield reason_of_request("release-by-passed")
+    if not house_state.cameras:
+        yield reason_of_request("camera-unknown")
+
+
+def reason_of_request(code: str) -> Reason:
+    """Return a reason that is of no single camera."""
+    return Reason(code, say(code))

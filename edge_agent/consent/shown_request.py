@@ -37,7 +37,7 @@ def list_request(request: Request, signers: Sequence[str], zone: tzinfo) -> Iter
 
 
 def meet_approval(approval: Approval, offers: Offers) -> Offers:
-    """Return what leaves with an approval: of each camera that it names, what lies in its window too."""
+    """Return what leaves with an approval: of each camera that it names, the part inside its window."""
     met = []
     for offer in offers.cameras:
         windows = intersect(offer.windows, (approval.window,)) if offer.camera in approval.cameras else ()

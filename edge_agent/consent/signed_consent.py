@@ -1,9 +1,9 @@
 """The owner's signature: one ``owner-consent+jws`` per camera (PROTOCOL 6).
 
-Owns what is signed (terms, the notice that was shown, the facts that the terms lean on, and a validity that ends by
-itself), its verification, and the terms that count when the file on disk says something else. One message per camera,
-so that a bundle discloses that camera's terms and no other's. The field names follow ISO/IEC TS 27560 where it has one.
-Pure.
+Owns the signed content (terms, the notice that was shown, the facts that the terms depend on, and a
+validity that ends by itself), its verification, and the terms that count if the file on disk
+differs. One message per camera, so that a bundle discloses that camera's terms and no other's. The
+field names follow ISO/IEC TS 27560 where it has one. Pure.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ PURPOSE = "release of footage of a reported incident to the enrolled real time c
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One recorded stream of a camera: which ring, and from where."""
+    """One recorded stream of a camera: its ring and its source."""
 
     quality: Quality
     ring: str
@@ -73,7 +73,7 @@ class Facts:
     store: str
     """Id of the store that remembers revocations, quotas and used orders: with another one, nothing is allowed."""
     upload_origins: tuple[str, ...]
-    """Where bundles may be uploaded to: scheme, host and port, sorted."""
+    """Origins of the upload targets: scheme, host and port, sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,7 @@ def build_consent(
     owner, signed_at, valid_until = event.owner, event.signed_at, event.valid_until
     start = signed_at if event.valid_from is None else event.valid_from
     latest = UtcNs(start + terms.house.expires_after)
+    # O1: nothing extends a consent but a new signature.
     end = latest if valid_until is None else min(valid_until, latest)
     identity = jws.encode_json([facts.camera, version, signed_at, owner])
     payload = {
@@ -241,7 +242,7 @@ def build_consent(
 
 
 def read_built(payload: bytes) -> SignedConsent:
-    """Read a payload as a verified one is read, so that a person is shown what its bytes say and nothing else.
+    """Read a payload as a verified one is read, so that a person is shown the content of its bytes and nothing else.
 
     Raises:
         DenialError: ``consent-invalid``.
@@ -272,6 +273,7 @@ def verify_consent(raw: bytes, owner_key: Ed25519PublicKey, facts: Facts) -> Sig
     terms = _read_terms(wire)
     signed_facts = wire.facts.model_dump() | {"camera": wire.camera}
     ours = _comparable(facts)
+    # O2: any fact that is otherwise now ends the consent, also one that would allow less.
     changed = sorted(name for name in ours if ours[name] != signed_facts[name])
     if changed:
         deny("consent-facts-changed", facts=", ".join(changed))

@@ -76,7 +76,7 @@ def find_login(logins: Mapping[str, Login], name: str | None) -> Login | None:
 
 
 def missing_names(config: Config, logins: Mapping[str, Login]) -> list[tuple[str, str]]:
-    """List what names a login that is not there: (path in the configuration, name)."""
+    """List the members that name a missing login: (path in the configuration, name)."""
     used = [(f"cameras[{index}].credentials", camera.credentials) for index, camera in enumerate(config.cameras)]
     if config.home_broker is not None:
         used.append(("home_broker.credentials", config.home_broker.credentials))

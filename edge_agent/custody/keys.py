@@ -35,6 +35,7 @@ KeyRole = Literal["recorder", "releaser", "owner"]
 Custody = Literal["bare", "tpm", "passphrase"]
 
 MAX_KEY_BYTES = 16 * 1024
+"""A key is some hundred bytes; the bound keeps a wrong path from filling memory."""
 
 _PRIVATE_TYPES: dict[str, type[Any]] = {
     "recorder": Ed25519PrivateKey,
@@ -115,11 +116,7 @@ class KeyStore:
         pem = self._read(path)
         if is_encrypted(pem) and passphrase is None:
             passphrase = self._find_passphrase()
-        key = decode_private(pem, passphrase, str(path))
-        fits = isinstance(key, _PRIVATE_TYPES[name])
-        if not fits:
-            raise CustodyError(f"key is of the wrong kind: {path}")
-        return key
+        return decode_named(name, pem, passphrase, str(path))
 
     @overload
     def load_public(self, name: Literal["recorder", "gateway", "owner"]) -> Ed25519PublicKey: ...
@@ -143,6 +140,8 @@ class KeyStore:
 
     def private_path(self, name: str) -> Path:
         """Return the file that ``load_private`` would read: for a TLS library that wants a path."""
+        # In code, beside the modes of the files: a process that asks for another's key fails even
+        # as root.
         if KEY_HOLDER[name] != self._role:
             raise CustodyError(f"key {name} does not belong to the {self._role}")
         if self._credentials_dir is not None and (self._credentials_dir / name).is_file():
@@ -157,6 +156,7 @@ class KeyStore:
         credential sealed with the host's key alone is bare too: that key lies on the same disk.
         """
         levels: set[Custody] = {self._level_of(name) for name, role in KEY_HOLDER.items() if role == self._role}
+        # Of two levels the weaker counts: a thief needs one key that the disk gives away.
         return levels.pop() if len(levels) == 1 else "bare"
 
     def _level_of(self, name: str) -> Custody:
@@ -177,7 +177,7 @@ class KeyStore:
 
 
 def locate_private(state_dir: Path, name: str) -> Path:
-    """Return where a private key's file lies, whoever asks: ``keys/<role>/<name>.pem``, or ``keys/owner.pem``."""
+    """Return the path of a private key, for any caller: ``keys/<role>/<name>.pem``, or ``keys/owner.pem``."""
     role = KEY_HOLDER[name]
     return state_dir / "keys" / "owner.pem" if role == "owner" else state_dir / "keys" / role / f"{name}.pem"
 
@@ -236,6 +236,15 @@ def decode_private(pem: bytes, passphrase: bytes | None, source: str) -> Private
             raise CustodyError(f"passphrase does not open the key: {source}") from error
         raise CustodyError(f"not a private key in PEM: {source}") from error
     if not isinstance(key, PrivateKey):
+        raise CustodyError(f"key is of the wrong kind: {source}")
+    return key
+
+
+def decode_named(name: str, pem: bytes, passphrase: bytes | None, source: str) -> PrivateKey:
+    """Read the private key of that name (``KEY_HOLDER``); otherwise as ``decode_private``."""
+    key = decode_private(pem, passphrase, source)
+    fits = isinstance(key, _PRIVATE_TYPES[name])
+    if not fits:
         raise CustodyError(f"key is of the wrong kind: {source}")
     return key
 

@@ -28,12 +28,12 @@ _CHUNK_BYTES = 64 * 1024
 
 
 def identity_path(state_dir: Path) -> Path:
-    """Return where the owner's identity lies, encrypted."""
+    """Return the path of the owner's identity, which is encrypted."""
     return state_dir / "keys" / IDENTITY_NAME
 
 
 def recipient_path(state_dir: Path) -> Path:
-    """Return where its public half lies: one line, ``age1…``."""
+    """Return the path of its public half: one line, ``age1…``."""
     return state_dir / "keys" / "public" / f"{IDENTITY_NAME}.pub"
 
 
@@ -50,6 +50,7 @@ def encrypt_under_passphrase(content: bytes, passphrase: str) -> bytes:
     file_key, salt, nonce = os.urandom(16), os.urandom(16), os.urandom(16)
     label = b"age-encryption.org/v1/scrypt"
     wrapping = Scrypt(salt=label + salt, length=32, n=1 << _LOG_N, r=8, p=1).derive(passphrase.encode())
+    # C2SP age: a zero nonce is safe, for the wrapping key of a fresh salt is used once.
     wrapped = ChaCha20Poly1305(wrapping).encrypt(bytes(12), file_key, None)
     header = b"age-encryption.org/v1\n-> scrypt %s %d\n%s\n---" % (_encode(salt), _LOG_N, _encode(wrapped))
     mac = HMAC(_derive(file_key, None, b"header"), SHA256())

@@ -23,6 +23,8 @@ MIN_DISTINCT = 6
 # laptop, about 1 s on a Raspberry Pi 4.
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 1 << 14, 8, 8
 
+# DER of the object identifiers: PBES2 (RFC 8018, A.4), scrypt (RFC 7914, 7), AES-256-CBC (RFC 8018,
+# B.2.5).
 _OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _OID_SCRYPT = bytes.fromhex("06092b06010401da47040b")
 _OID_AES256_CBC = bytes.fromhex("060960864801650304012a")

@@ -1,4 +1,4 @@
-"""``python -m edge_agent.demo``: what ``scripts/demo`` runs."""
+"""``python -m edge_agent.demo``: the program behind ``scripts/demo``."""
 
 import argparse
 import logging

@@ -70,7 +70,7 @@ _FORM = re.compile(r"([a-z0-9-]+)(?:@([^+]+)(?:\+([^+]+))?)?")
 
 @dataclass(frozen=True, slots=True)
 class CameraFault:
-    """One misbehaviour: on from ``start_ns`` after the camera's start, for ``duration_ns``; 0 is for ever."""
+    """One misbehaviour: on from ``start_ns`` after the camera's start, for ``duration_ns``; 0 is without end."""
 
     name: str
     start_ns: int = 0

@@ -23,7 +23,7 @@ from edge_agent.host.control_socket import call
 from edge_agent.settings.gateway import Config, load_config
 
 LAT, LON = 32.29876, -90.18481
-"""Where the demonstration's house stands: Jackson, Mississippi."""
+"""The place of the demonstration's house: Jackson, Mississippi."""
 _COMMAND_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 

@@ -1,4 +1,4 @@
-"""The simulated camera's RTSP server: who watches, and what they may.
+"""The simulated camera's RTSP server: its clients, and their rights.
 
 Owns RTSP 1.0 (RFC 2326) as far as cameras speak it, over its clients; the faults that a camera's server can have.
 """

@@ -32,7 +32,7 @@ def nal_type(codec: str, payload: bytes) -> int:
 
 
 class StoppedTicks:
-    """The RTP time of a camera whose media clock stands still, for ever or from keyframe to keyframe."""
+    """The RTP time of a camera whose media clock stands still, indefinitely or from keyframe to keyframe."""
 
     def __init__(self) -> None:
         self._ticks: dict[int, int] = {}

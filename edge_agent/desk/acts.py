@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from edge_agent.errors import UsageError
 
-LIFE_S = 300.0
 MAX_ACTS = 64
+"""In memory; a browser that draws forms without end pushes out the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Acts:
     def take(self, nonce: str) -> Act:
         """Return the act of a form, once; UsageError if it is over or was sent before."""
         with self._lock:
+            # Taken, whatever follows: a form that is sent twice cannot sign twice.
             act = self._acts.pop(nonce, None)
         if act is None or act.until_s <= self._now_s():
             raise UsageError("This form is over, or was sent before.", "Begin anew from the page.")

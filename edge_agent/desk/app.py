@@ -94,7 +94,7 @@ class DeskPages:
 
     Args:
         processes: The releaser, as the desk may ask it.
-        settings: Where its socket lies.
+        settings: The path of its socket.
         acts: The acts that wait for a signature.
         signer: Makes signatures.
         films: The footage that the owner looks at.
@@ -135,7 +135,7 @@ class DeskPages:
             Route("/static/{name:str}", self._file),
         ]
 
-    # Who may begin
+    # Tickets
 
     def _shown(self, show: ShowDesk, *, free: bool = False) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:

@@ -17,7 +17,9 @@ from edge_agent.errors import EdgeAgentError, UnavailableError
 log = logging.getLogger(__name__)
 
 LIFE_S = 600.0
+"""Footage in the clear, in memory: so long after it was asked for it is gone."""
 MAX_BYTES = 512 << 20
+"""Ten minutes at 7 Mbit/s; beyond it the pipe is closed, and the releaser stops."""
 _PIECE_BYTES = 1 << 20
 
 
@@ -77,6 +79,7 @@ class Films:
             if self._film is not None and not self._film.is_done:
                 raise UnavailableError("another clip is being made: wait until it has ended")
             self._drop()
+            # No path and no disk: the pages go with the descriptor, or with the process.
             memory = os.memfd_create("film", os.MFD_CLOEXEC)
             film = Film(secrets.token_urlsafe(24), what, sentence, self._now_s() + LIFE_S, memory)
             self._film = film
@@ -116,6 +119,8 @@ class Films:
         with self._lock:
             if self._film is not film:
                 return b""
+            # Under the lock: `_drop` closes the descriptor, and its number may be another file's a
+            # moment later.
             return os.pread(film.memory, size, start)
 
     def _drop(self) -> None:

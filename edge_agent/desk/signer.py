@@ -25,7 +25,7 @@ class OwnerSigner:
     """One signature at a time: each takes 128 MiB for a moment.
 
     Args:
-        key: Where the owner's key lies, under the owner's passphrase.
+        key: Path of the owner's key, which is encrypted under the passphrase.
         now_s: A clock that no one sets.
     """
 
@@ -55,11 +55,13 @@ class OwnerSigner:
         job = {"key": str(self._key), "messages": messages, "passphrase": passphrase}
         try:
             done = subprocess.run(
+                # Through stdin: arguments and environment are readable in /proc.
                 CHILD, input=json.dumps(job).encode(), capture_output=True, timeout=TIMEOUT_S, check=False,
                 cwd=_ROOT, env={"HOME": "/nonexistent"},
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise UnavailableError("the signature took too long") from error
+        # Only this code is a wrong passphrase: a broken child must not make the owner wait.
         if done.returncode == os.EX_NOPERM:
             self._pause.grow()
             raise UsageError("The passphrase is wrong.")

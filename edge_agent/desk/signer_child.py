@@ -20,10 +20,13 @@ from edge_agent.protocol import jws
 
 MAX_JOB_BYTES = 1 << 22
 TYPES = (owner_order.TYP, signed_consent.TYP)
+"""The desk signs orders and consents: a process that was taken over gets no signature of another
+kind."""
 
 
 def main() -> int:
     """Sign."""
+    # Swallowed: a small RLIMIT_MEMLOCK must not keep the owner from signing.
     with suppress(OSError):
         keep_memory_from_swap()
     job = json.loads(sys.stdin.buffer.read(MAX_JOB_BYTES))
@@ -35,6 +38,7 @@ def main() -> int:
         pem = read_guarded(path, forbidden=0o007)
     except CustodyError:
         return os.EX_CONFIG
+    # A key in the clear would let the desk sign without the owner.
     if not is_encrypted(pem):
         return os.EX_CONFIG
     try:

@@ -42,9 +42,11 @@ def sync_folder(folder: Path) -> None:
 
 def _write_draft(path: Path, content: bytes, mode: int, durable: bool) -> Path:
     draft = path.with_name(f"{path.name}.new")
+    # Of a write that a kill cut off; O_EXCL below refuses anything that comes after this.
     draft.unlink(missing_ok=True)
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "wb") as file:
+        # The umask does not narrow this one.
         os.fchmod(fd, mode)
         file.write(content)
         if durable:

@@ -20,12 +20,13 @@ TIMESYNC_MARKER = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd touches it whenever it has compared the clock with its server; gone with the boot."""
 MARKER_GOOD_FOR_S = 24 * 3600
 """A clock that was right so long ago is off by seconds at the worst: 20 ppm are usual for a Raspberry Pi."""
+# <sys/timex.h>: STA_UNSYNC, and TIME_ERROR, the return value of a clock that is not synchronised.
 _STA_UNSYNC = 0x0040
 _TIME_ERROR = 5
 
 
 class Clock(Protocol):
-    """Where the program gets its time; passed in, so that tests can turn it."""
+    """The program's source of time; passed in, so that tests can turn it."""
 
     def utc(self) -> UtcNs:
         """Read the wall clock."""
@@ -79,6 +80,8 @@ def has_fresh_marker(marker: Path, now: UtcNs) -> bool:
         age_s = now // 1_000_000_000 - int(marker.stat().st_mtime)
     except OSError:
         return False
+    # A marker of the future is none: the clock was set back since, and the marker says nothing of
+    # that.
     return 0 <= age_s <= MARKER_GOOD_FOR_S
 
 

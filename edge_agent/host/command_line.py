@@ -97,7 +97,7 @@ def build_parser(
 
     Args:
         prog: The program's name.
-        package: Where its commands' modules are.
+        package: Of its commands' modules.
         commands: By name, in the order of the help.
         words: The typed words: the arguments of that command are known. None: those of all commands.
         description: The program's purpose.

@@ -1,4 +1,4 @@
-"""The control socket: how a person's command reaches a running process.
+"""The control socket: the way of a person's command to a running process.
 
 A Unix stream socket of mode 0660 in a folder that its process alone may write. The file's group decides which users may
 connect; the kernel names the user at either end (``SO_PEERCRED``). One request a connection: one line of JSON, with at
@@ -27,9 +27,11 @@ from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError, Usa
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 512 * 1024
+"""Of a request: bounded before it is parsed."""
 ANSWER_TIMEOUT_S = 2.0
 """How long either side waits for the other's next line, if a handler does not stream."""
 _WORKERS = 4
+"""Commands at once; twice as many may wait, and one more is closed unread."""
 _POLL_S = 0.2
 
 
@@ -76,7 +78,7 @@ class ControlServer:
     """Answers commands on a Unix socket, in threads of its own, until ``stop`` is set.
 
     Args:
-        path: Where the socket lies; a stale one is replaced.
+        path: Of the socket; a stale one is replaced.
         handlers: Command name → function of the request's members and the peer. An error of the error tree becomes an
             answer; anything else is logged and answered as an internal error.
         stop: Ends the server.
@@ -96,9 +98,12 @@ class ControlServer:
         """
         try:
             self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+            # Before the unlink: in a folder of another user it would delete that user's file.
             demand_own_folder(self._path.parent)
             self._path.unlink(missing_ok=True)
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            # `bind` makes the file: a `chmod` after it would leave a moment in which everybody may
+            # connect.
             old_mask = os.umask(0o117)
             try:
                 self._socket.bind(str(self._path))
@@ -196,6 +201,7 @@ def stream(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
+            # Before the first byte: a command may carry a signed order or a descriptor.
             _demand_its_process(connection, path)
             if fd is None:
                 connection.sendall(line)
@@ -214,7 +220,7 @@ def stream(
     except OSError as error:
         raise UnavailableError(
             f"no answer on {path}: {error.strerror or 'time-out'}",
-            "is the process running, and are you in the group edge-agent?",
+            "is it running (sudo edge-agent check finds what prevents it), and are you in the group edge-agent?",
         ) from error
     raise UnavailableError(f"no answer on {path}: the connection was closed")
 
@@ -260,6 +266,8 @@ def _receive_line(connection: socket.socket) -> tuple[bytes, int | None]:
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    # The kernel has put them into this process already: unclosed, a caller could use all of its
+    # descriptors up.
     for extra in fds[1:]:
         os.close(extra)
     fd = fds[0] if fds else None

@@ -19,6 +19,7 @@ from edge_agent.host.regular_file import open_regular
 _PR_SET_DUMPABLE = 4
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PR_SET_NAME = 15
+"""Numbers of <linux/prctl.h> and <sys/mman.h>, which Python does not name."""
 # glibc's mallopt. One heap per thread and blocks of a megabyte that are kept for later cost the recorder 35 MB at
 # eight cameras; with two heaps, and large blocks given back at once, at most a twentieth of its time. Reading a clip
 # back to back would take twice as long so: faulting the same megabytes in again costs more than decrypting them.

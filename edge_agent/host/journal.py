@@ -18,6 +18,7 @@ SOCKET = "/run/systemd/journal/socket"
 IDENTIFIER = "edge-agent"
 FIELD_PREFIX = "EDGE_AGENT_"
 MAX_MESSAGE_BYTES = 48 << 10
+"""Below the kernel's usual bound of a datagram, with room for the fields."""
 _MAX_FIELDS = 16
 _PAIR = re.compile(r"(?<!\S)([a-z][a-z_]{0,30})=(\S+)", re.ASCII)
 _DROPPED = "journal did not answer in time, messages are missing dropped=%d"
@@ -46,7 +47,7 @@ class JournalHandler(logging.Handler):
 
     Args:
         path: The journal's socket.
-        otherwise: Where lines go that it does not take.
+        otherwise: Takes the lines that the journal does not take.
     """
 
     def __init__(self, path: str = SOCKET, otherwise: TextIO | None = None) -> None:

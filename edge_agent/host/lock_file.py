@@ -11,6 +11,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.host.regular_file import open_regular
 
 _NAP_S = 0.02
+"""`flock` has no time-out of its own, and a signal would reach one thread only."""
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
-"""When bytes came to this machine, by the kernel's own stamp (``SO_TIMESTAMPNS``, socket(7)).
+"""The moment at which bytes came to this machine, by the kernel's own stamp (``SO_TIMESTAMPNS``, socket(7)).
 
-Owns the stamp's form, and how old it is. The stamp is of the wall clock, which may be set while bytes wait; and how
-long they wait nobody can say: a busy machine or a slow disk keeps its reader away for many seconds. One thing is
-certain: bytes that are read now came after the socket was last found empty. An age is believed within that bound only,
-by the wall clock as it is now, or else as it was then.
+Owns the stamp's form and its age. The stamp is of the wall clock, which may be set while bytes
+wait; and the length of that wait has no bound: a busy machine or a slow disk keeps its reader away
+for many seconds. One thing is certain: bytes that are read now came after the socket was last found
+empty. An age is believed within that bound only, by the wall clock as it is now, or else as it was
+then.
 """
 
 import time

@@ -1,11 +1,13 @@
 """A process's clock with a memory: its knowledge of time outlives the process and the power.
 
-Owns one small file with two facts. The **floor**: the last time that was known to be right; a gateway without a
-battery-backed clock starts hours or years back, and must not believe what it was told before it was told it. And where
-the wall clock **stood** against boot time when a time source first disciplined it in this boot: boot time cannot be
-set, so a wall clock that has since come away from it was set by somebody; an attacker who can answer for a time server
-can do that. Each process keeps a file of its own: neither can write the other's, and neither believes the other. Only
-the owner's word (``confirm``) ends a doubt for good, and that is one order for both.
+Owns one small file with two facts. The **floor**: the last time that was known to be right; a
+gateway without a battery-backed clock starts hours or years back, and must not believe a time
+before the last one that it knew. And the difference between wall clock and boot time when a time
+source first disciplined it in this boot: boot time cannot be set, so a wall clock that has since
+come away from it was set by somebody; an attacker who can answer for a time server can do that.
+Each process keeps a file of its own: neither can write the other's, and neither believes the other.
+Only the owner's signed order (``confirm-clock``) ends a doubt permanently; it is one order for
+both.
 """
 
 import json
@@ -24,6 +26,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, en
 log = logging.getLogger(__name__)
 
 PERSIST_EVERY_NS = 10 * MINUTE_NS
+"""A power cut costs the floor so much at most; a card is written six times an hour."""
 MAX_STEP_NS = MINUTE_NS
 """So far may the wall clock come away from boot time before it is doubted: the skew that requests are granted anyway.
 
@@ -33,7 +36,7 @@ Both clocks are slewed together, so that only steps count. A time source that co
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The change that the owner's word made."""
+    """The change that the owner's confirmation made."""
 
     time: UtcNs
     floor_was: UtcNs
@@ -127,10 +130,12 @@ class KeptClock:
             try:
                 self._write()
             except OSError as error:
+                # Swallowed: a full disk must not stop the process; the floor in memory holds until
+                # its end.
                 log.warning("clock not written down path=%s: %s", self._path, error.strerror)
 
     def raise_floor(self, time: UtcNs) -> None:
-        """Believe no time before this one, not even by the owner's word: somebody who knows signed it then.
+        """Believe no time before this one, not even by the owner's confirmation: an RTCC's root signed it then.
 
         A synchronised clock that is behind it, by the skew that such a signature is granted and no more, is not doubted
         for it.
@@ -143,7 +148,7 @@ class KeptClock:
             self._apply()
 
     def demand_confirmable(self) -> None:
-        """Raise what ``confirm`` would raise now; UsageError where the owner's word cannot be taken."""
+        """Raise what ``confirm`` would raise now; UsageError if the owner's confirmation cannot be taken."""
         with self._lock:
             self._demand_confirmable()
 
@@ -166,6 +171,7 @@ class KeptClock:
             try:
                 self._write()
             except OSError as error:
+                # Nothing may count in memory that a restart would not remember.
                 self._kept, self._stood_ns, self._is_confirmed = before
                 raise ConfigError(f"clock cannot be written down: {self._path}: {error.strerror}") from error
             self._apply()
@@ -240,7 +246,7 @@ class KeptClock:
 
 
 def describe_confirmed(confirmed: Confirmed) -> dict[str, Any]:
-    """Return what the owner's word changed, as JSON values."""
+    """Return the change that the owner's confirmation made, as JSON values."""
     return {
         "time": encode_rfc3339(confirmed.time),
         "floor_was": encode_rfc3339(confirmed.floor_was),

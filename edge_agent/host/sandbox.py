@@ -76,6 +76,8 @@ def _give_up_privileges() -> ctypes.CDLL:
     for option, value in (
         (_PR_SET_NO_NEW_PRIVS, 1),
         (_PR_SET_DUMPABLE, 0),
+        # A child whose parent was killed would go on with a camera's session, or with a clip that
+        # nobody reads.
         (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
     ):
         if libc.prctl(option, value, 0, 0, 0):

@@ -38,6 +38,8 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
         return
     unlock_for_user()
     groups, group = os.getgroups(), os.getegid()
+    # The groups first: without root's user id they could not be changed any more. Back in the
+    # opposite order.
     os.setgroups([])
     os.setegid(owner.st_gid)
     os.seteuid(owner.st_uid)
@@ -85,6 +87,7 @@ def remove_entry(folder: Path, name: str) -> None:
             _remove_tree(parent, name)
         else:
             os.unlink(name, dir_fd=parent)
+        # Durable: what was erased must not come back with the power.
         os.fsync(parent)
     finally:
         os.close(parent)
@@ -115,6 +118,8 @@ def _empty_into(top: int, name: str) -> None:
     try:
         for entry in os.listdir(inner):
             if _is_folder(inner, entry):
+                # For its mode alone: a folder is renamed only by one who may write it, for its
+                # entry ``..`` changes.
                 os.close(_open_own(inner, entry))
                 os.rename(entry, f".{secrets.token_hex(16)}", src_dir_fd=inner, dst_dir_fd=top)
             else:

@@ -25,7 +25,9 @@ from edge_agent.errors import UsageError
 _BAR_WIDTH = 30
 _LEAD = re.compile(r" *(?:[-*+~…✓] |[0-9]+[.] )? *")
 _REDRAW_S = 0.2
+"""Seconds between two drawings of a bar."""
 _PLAIN_S = 5.0
+"""Seconds between two lines in a pipe."""
 
 
 def print_json(value: Any) -> None:
@@ -81,10 +83,12 @@ def ask_secret(prompt: str) -> str:
     """Ask for a passphrase at the terminal, without showing it.
 
     Raises:
-        UsageError: There is no terminal: it would be shown, or would wait for ever.
+        UsageError: There is no terminal: it would be shown, or would wait indefinitely.
         EOFError: The input has ended.
     """
     with warnings.catch_warnings():
+        # Without a terminal ``getpass`` warns, and then shows what is typed: the warning is made an
+        # error.
         warnings.simplefilter("error", GetPassWarning)
         try:
             return getpass(prompt)

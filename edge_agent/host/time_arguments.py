@@ -19,7 +19,7 @@ _LOCALTIME = Path("/etc/localtime")
 
 
 def find_machine_zone() -> tzinfo:
-    """Return the zone of this machine: ``TZ``, else what ``/etc/localtime`` points to, else UTC."""
+    """Return the zone of this machine: ``TZ``, else the target of ``/etc/localtime``, else UTC."""
     names = [os.environ.get("TZ", "").lstrip(":"), os.path.realpath(_LOCALTIME).partition("/zoneinfo/")[2]]
     for name in filter(None, names):
         try:

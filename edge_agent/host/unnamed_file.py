@@ -1,8 +1,8 @@
 """A large file that gets its name when it is whole: footage that its owner ordered.
 
-Owns where it lies until then: in the target's folder, without a name, so that a kill or a power cut leaves nothing.
-If the file system cannot do that (FAT, some network ones), as a hidden draft, which a kill leaves and the next try
-takes over.
+Owns its place until then: the target's folder, without a name, so that a kill or a power cut leaves
+nothing. If the file system cannot do that (FAT, some network ones), as a hidden draft, which a kill
+leaves and the next try takes over.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.host.atomic_file import sync_folder
 from edge_agent.host.regular_file import open_regular
 
+# open(2), O_TMPFILE: the errors of a file system, or a kernel, that does not have it.
 _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -34,7 +34,7 @@ from edge_agent.units import UtcNs, encode_rfc3339
 PADDING = "padding"
 """Kind of the leaves that fill a tree up before its head leaves the house."""
 UNVERIFIED = "unverified"
-"""Kind of the one entry per reason and hour that counts what is not written down
+"""Kind of the one entry per reason and hour that counts the refusals without an entry of their own
 (``edge_agent.ledger.refusal_counts``)."""
 
 _TABLES = """
@@ -51,6 +51,8 @@ CREATE TRIGGER IF NOT EXISTS ledger_leaves_in_order BEFORE INSERT ON ledger_leav
     BEGIN SELECT RAISE(ABORT, 'ledger entries are appended one by one'); END;
 """
 _GUARDED = ("ledger_leaves", "ledger_nodes", "ledger_checkpoints")
+# Against mistakes of our own programs. Root can drop a trigger: the signed heads that others keep
+# are for that (docs/ledger.md).
 _GUARD = """
 CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}
     BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
@@ -115,6 +117,7 @@ def append(conn: sqlite3.Connection, kind: str, entry: Mapping[str, object], at:
     """
     if not conn.in_transaction:
         raise ValueError("a ledger entry belongs inside a transaction")
+    # Salted: the published root of a small tree must not let a reader guess its entries.
     leaf = encode_leaf(kind, at, entry, secrets.token_bytes(SALT_BYTES))
     index = read_size(conn)
     conn.execute("INSERT INTO ledger_leaves VALUES (?, ?, ?, ?)", (index, kind, at, leaf))
@@ -166,6 +169,8 @@ def checkpoint(conn: sqlite3.Connection, origin: str, key: Ed25519PrivateKey, at
     Raises:
         ValueError: No open transaction.
     """
+    # The size leaves the house with the head: padded, it does not tell how many requests there
+    # were.
     while not (size := read_size(conn)) or size % PAD_TO:
         append(conn, PADDING, {}, at)
     stored = conn.execute("SELECT note FROM ledger_checkpoints WHERE size = ?", (size,)).fetchone()
@@ -256,6 +261,8 @@ def _verify(conn: sqlite3.Connection, origin: str, key: Ed25519PublicKey, outsid
             peaks[level] = (position, node)
             _check_node(conn, level, position, node)
         size = index + 1
+        # All signed roots of one size as a set: two of them are a fork, even if one is the true
+        # root.
         if size in due and due.pop(size) != {merkle.root(size, read_peak)}:
             raise EvidenceError(f"ledger is not the one that was signed: checkpoint={size}")
     if due:
@@ -273,6 +280,7 @@ def _recomputed_leaves(conn: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
             leaf = parse_leaf(raw)
         except EvidenceError as error:
             raise EvidenceError(f"{error}: index={index}") from None
+        # No hash covers the columns, which are there for queries: they are held against the leaf.
         if (leaf.kind, leaf.at) != (kind, at_ns):
             raise EvidenceError(f"ledger entry disagrees with its row: index={index}")
         yield index, merkle.leaf_hash(raw)

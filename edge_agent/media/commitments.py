@@ -138,7 +138,7 @@ def hash_body(body_salt: bytes, codec: CodecKind, extradata: bytes, data: bytes)
 
 
 def _take_annexb(take: Callable[[bytes | memoryview], object], vcl: frozenset[int], data: bytes) -> None:
-    """Hand on what ``_vcl`` yields of an Annex B stream; without generators, which took longer than a small picture.
+    """Hand on the parts that ``_vcl`` yields of an Annex B stream; generators took longer than a small picture.
 
     Args:
         take: Gets each piece.

@@ -14,7 +14,8 @@ class Attempts:
     """The attempts of one client.
 
     Args:
-        addresses: Hosts and ports, tried in turn; a broker's word about another one is never followed.
+        addresses: Hosts and ports, tried in turn; a Server Reference is never followed (PROTOCOL 2,
+        M5).
     """
 
     def __init__(self, addresses: Sequence[tuple[str, int]]) -> None:
@@ -26,7 +27,7 @@ class Attempts:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where to connect to."""
+        """Host and port of the next connection."""
         return self._addresses[self._current]
 
     def accept(self, now: MonoNs) -> None:

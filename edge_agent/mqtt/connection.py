@@ -27,7 +27,6 @@ from edge_agent.mqtt.packets import connect_properties, publish_properties, subs
 from edge_agent.units import MonoNs
 
 RECEIVE_MAXIMUM = 64
-"""Unacknowledged messages that the broker may have under way to us, and at which we stop reading from it."""
 MAX_PACKET_BYTES = 96 << 10
 """A request has at most 64 KiB (PROTOCOL 4, check 1); a trust bundle as well. The rest is topic and properties."""
 SESSION_EXPIRY_S = 7 * 24 * 3600
@@ -54,7 +53,7 @@ class BrokerSettings:
     tls: TlsIdentity
     subscriptions: tuple[TopicSubscription, ...]
     state_topic: str = ""
-    """Where the retained state and the last will go; none if empty."""
+    """Topic of the retained state and of the last will; none if empty."""
     online: bytes = b""
     offline: bytes = b""
     """The last will; also left behind by a clean ``close``."""
@@ -67,6 +66,8 @@ class BrokerSettings:
     """How long after its keepalive a silent broker is given up."""
     clean_start: bool = False
     session_expiry_s: int = SESSION_EXPIRY_S
+    receive_maximum: int = RECEIVE_MAXIMUM
+    """Unacknowledged messages that the broker may have under way to us, and at which we stop reading from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Broker:
         self._stop = threading.Event()
         self._counts: Counter[str] = Counter()
         self._inbox = InboundQueue(
-            RECEIVE_MAXIMUM,
+            settings.receive_maximum,
             on_message,
             is_current=lambda generation: generation == self._generation,
             give_up=self._give_up,
@@ -257,7 +258,9 @@ class Broker:
     def _connect(self) -> None:
         # The messages that paho still holds are the outbox's business: it would be sent again out of order.
         self._client.drop_out_messages()
-        properties = connect_properties(self._settings.session_expiry_s, RECEIVE_MAXIMUM, MAX_PACKET_BYTES)
+        properties = connect_properties(
+            self._settings.session_expiry_s, self._settings.receive_maximum, MAX_PACKET_BYTES
+        )
         with self._lock:
             renewed = self._renewed
         if renewed is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _POLL_S = 1.0
+"""So late the worker sees that it was stopped, if no message comes."""
 
 log = logging.getLogger(__name__)
 
@@ -98,4 +99,5 @@ class InboundQueue:
             except Exception:
                 self._counts["handler-failed"] += 1
                 log.exception("message not dealt with, it will come again: topic=%s", incoming.topic)
+                # Its connection goes: MQTT 5 redelivers only after a new connection (section 4.4).
                 self._give_up(generation)

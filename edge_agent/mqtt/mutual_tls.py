@@ -1,8 +1,8 @@
 """Mutual TLS towards the RTCC: one way to build a context, for the broker and for uploads.
 
-Owns how the private CA, the gateway's certificate and its key become an ``ssl.SSLContext``. The key goes through
-anonymous memory, never through a file; the system's certificate store is never asked, and no environment variable
-(``SSLKEYLOGFILE``, ``SSL_CERT_FILE``) changes anything.
+Owns the way from the private CA, the gateway's certificate and its key to an ``ssl.SSLContext``.
+The key goes through anonymous memory, never through a file; the system's certificate store is never
+asked, and no environment variable (``SSLKEYLOGFILE``, ``SSL_CERT_FILE``) changes anything.
 """
 
 import os
@@ -34,6 +34,8 @@ def build_client_context(identity: TlsIdentity) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # PARTIAL_CHAIN: the enrolment file's `ca` is the end of the chain, whoever signed that one
+    # (M1).
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     load_identity(context, identity)
     return context

@@ -22,12 +22,14 @@ from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs
 
 CONNECT_TIMEOUT_S = 10.0
+"""For TCP and TLS; ``is_turning`` allows three of them before it calls the loop hung."""
 MAX_BACKOFF_S = 60.0
 FIRST_RETRY_S = 30.0
 """2,000 gateways that came back within 10 s made a broker that was away for 2.7 s refuse most of them."""
 STABLE_AFTER_S = 60.0
 """A connection that lasted this long starts the back-off anew."""
 _TURN_S = 1.0
+"""The longest wait of one turn: so late a stop or a silent broker is noticed."""
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +118,8 @@ class NetworkLoop:
             self._calls.lost()
             if self._clock.boot() - started > STABLE_AFTER_S * SECOND_NS:
                 attempt = 0
+            # PROTOCOL 2, M5: also after a connection that was good, for its broker lost all its
+            # clients at once.
             self._stop.wait(backoff_s(attempt, random.random(), self._times.first_retry_s))  # noqa: S311  (jitter)
             attempt += 1
 

@@ -41,10 +41,13 @@ from edge_agent.printable_text import show_line
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs, encode_rfc3339
 
 COOKIE = "__Host-edge-agent"
+"""The prefix has browsers refuse it without ``Secure``, of another host or path (RFC 6265bis,
+4.1.3.2)."""
 _COOKIE_S = 400 * 86400
 """Browsers keep no cookie longer (RFC 6265bis, 5.5)."""
 PAUSES: Mapping[str, int | None] = {"until-resumed": None, "1h": HOUR_NS, "8h": 8 * HOUR_NS, "24h": 24 * HOUR_NS}
 _DESK_PATH = re.compile("approve/[1-9][0-9]{0,18}|resume|show|terms|join")
+"""The pages of the desk that a link may name: the redirect must lead nowhere else."""
 _DESK_QUERY = ("camera",)
 LANGUAGES: Mapping[str, str] = {"en": "English", "es": "Español", "fr": "Français"}
 ENTRIES = 200
@@ -67,7 +70,7 @@ Show = Callable[[Visit], Response]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where the desk is; empty if there is none."""
+    """The desk's address for links; empty if there is none."""
 
     url: str
 
@@ -121,7 +124,7 @@ class Pages:
             Route("/static/{name:str}", self._file),
         ]
 
-    # Who may
+    # Users
 
     def _find_device(self, request: Request) -> tuple[PairedDevice, str] | None:
         secret = request.cookies.get(COOKIE, "")
@@ -195,7 +198,7 @@ class Pages:
         return PlainTextResponse(self._mark())
 
     def _mark(self) -> str:
-        """Return a fingerprint of the home page and the requests: the browser looks whether it changed."""
+        """Return a digest of the home page and the requests: the browser looks whether it changed."""
         cameras = self._processes.look("recorder", "status").members.get("cameras", {})
         status = self._processes.look("releaser", "status").members
         shown = [(name, each.get("state"), each.get("reason")) for name, each in sorted(cameras.items())]
@@ -233,6 +236,7 @@ class Pages:
     def _prove(self, visit: Visit) -> Response:
         index = visit.path["number"]
         proof = self._processes.ask("releaser", "ledger-prove", index=index)["proof"]
+        # `index` is a number of the route: no text of a stranger comes into a header.
         headers = {"Content-Disposition": f'attachment; filename="ledger-{index}-proof.json"'}
         return Response(json.dumps(proof, indent=1), media_type="application/json", headers=headers)
 
@@ -248,6 +252,8 @@ class Pages:
         if not self._desk.url or not _DESK_PATH.fullmatch(path):
             raise HTTPException(404, "There is no such page at your desk.")
         query = {name: visit.query[name] for name in _DESK_QUERY if name in visit.query}
+        # Fetched at the click: a ticket in a page would lie in the browser's history before it was
+        # wanted.
         ticket = self._processes.ask("releaser", "desk-ticket", device=visit.device.id)["ticket"]
         return RedirectResponse(f"{self._desk.url}{path}?{urlencode({**query, 'ticket': ticket})}", 303)
 
@@ -326,6 +332,8 @@ class Pages:
         wait_s = self._pairing.wait_s(address)
         if wait_s > 0:
             raise UsageError(f"Too many wrong codes. Wait {say_length(int(wait_s) + 1)} and try again.")
+        # One sentence for a wrong code and for one that is over: a guesser learns nothing of the
+        # code in force.
         if not self._pairing.redeem(code, address):
             raise UsageError("This code is wrong or over. A new one comes from the gateway: edge-agent page pair")
         _, secret = self._devices.add(name)

@@ -12,7 +12,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MAX_OF_ONE_ADDRESS = 12
 """Browsers open six."""
 MAX_IN_ALL = 64
+"""Of all addresses: each is a socket, a TLS object and their memory, which the unit bounds."""
 ASK_WITHIN_S = 10.0
+"""From the connection, or from the answer before, to the last byte of a request."""
 
 
 class PageConnection(H11Protocol):

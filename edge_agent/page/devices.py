@@ -23,6 +23,7 @@ from edge_agent.units import UtcNs, encode_rfc3339
 log = logging.getLogger(__name__)
 
 MAX_DEVICES = 32
+"""More than a household has; the search for a secret compares with each of them."""
 MAX_NAME_LETTERS = 50
 
 
@@ -43,7 +44,7 @@ class Devices:
     Args:
         path: Its file; written anew, durably, at each change.
         utc: The wall clock.
-        end: Ends what a device that is taken off (its id) holds elsewhere.
+        end: Ends the desk tickets of a device (its id) that is taken off.
 
     Raises:
         EdgeAgentError: The file is there and cannot be read: no device is let in by a list that is not whole.
@@ -70,10 +71,15 @@ class Devices:
             return tuple(self._devices.values())
 
     def find(self, secret: str) -> PairedDevice | None:
-        """Return the device that holds this secret, or None; notes the day on which it was seen."""
+        """Return the device that holds this secret, or None; notes the day on which it was seen.
+
+        Writes the file once a day and device at most.
+        """
         digest = _digest(secret)
         today = encode_rfc3339(self._utc())[:10]
         with self._lock:
+            # All are compared, each in constant time: how long it takes tells nothing of which one
+            # nearly fits.
             found = [each for each in self._devices.values() if hmac.compare_digest(each.secret_sha256, digest)]
             if not found:
                 return None
@@ -118,6 +124,8 @@ class Devices:
                 return False
             self._write()
         log.info("device taken off id=%s", device_id)
+        # After the list is durable: if the releaser does not answer, the device is off the page all
+        # the same.
         self._end(device_id)
         return True
 

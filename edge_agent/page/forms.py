@@ -1,4 +1,4 @@
-"""A form of the page, read: names once each, all text. Bounded, because the reader must not be the one to be filled."""
+"""A form of the page, read: names once each, all text, bounded in bytes and fields."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
@@ -9,6 +9,7 @@ from edge_agent.errors import UsageError
 from edge_agent.page.guard import MAX_BODY_BYTES
 
 MAX_FIELDS = 16
+"""The page's own forms have four at most; the desk sets a bound of its own."""
 
 
 async def read_form(
@@ -32,6 +33,7 @@ async def read_form(
     except ValueError as error:
         raise UsageError("the form cannot be read") from error
     fields = dict(pairs)
+    # Of two values a check could read the one and an act the other.
     if len(fields) != len(pairs):
         raise UsageError("a field of the form came twice")
     return fields

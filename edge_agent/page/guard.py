@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 * 1024
+"""The page's forms are some hundred bytes; the rest is room for a long name in UTF-8."""
 _READS = ("GET", "HEAD")
 _LENGTH = re.compile("[0-9]{1,9}")
 _POLICY = "; ".join(
@@ -63,6 +64,8 @@ def find_fault(
         max_body: Bytes of a form.
     """
     found = headers.getlist("host")
+    # RFC 9110, 15.5.20 (421). Before the method and before any cookie is read: a rebound name
+    # learns nothing.
     if len(found) != 1 or found[0].lower() not in hosts:
         return 421, f"This page is not known by that name.\n{mend}\n"
     if method in _READS:
@@ -73,6 +76,7 @@ def find_fault(
         return 403, "This form did not come from this page. Open the page and press the button there.\n"
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return 415, "This page takes plain forms only.\n"
+    # No length, no form: a chunked body could grow while it is read.
     length = headers.get("content-length", "")
     if not _LENGTH.fullmatch(length) or int(length) > max_body:
         return 413, f"A form here has at most {max_body} bytes, and says how many.\n"
@@ -81,6 +85,8 @@ def find_fault(
 
 def _is_own_form(headers: Headers, origin: str) -> bool:
     """Tell whether a POST was begun by this very page. Every browser sends ``Origin`` with a POST."""
+    # Older browsers do not send Sec-Fetch-Site: then `Origin` alone decides, and its absence
+    # refuses.
     site = headers.get("sec-fetch-site", "same-origin")
     return site == "same-origin" and headers.get("origin", "").lower() == origin
 

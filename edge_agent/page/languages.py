@@ -1,7 +1,7 @@
 """The fixed words of page and desk in the browser's language: one table per language, English as the key.
 
-Owns which language a browser gets. The releaser says the sentence that a signature covers, in the owner's language;
-these are the words around it. A sentence without a translation stays English.
+Owns the choice of a browser's language. The releaser says the sentence that a signature covers, in
+the owner's language; these are the words around it. A sentence without a translation stays English.
 """
 
 import importlib.resources

@@ -1,4 +1,4 @@
-"""How the page and the desk are served: TLS, sockets at the addresses of the home, and a loop that says that it turns.
+"""The server of the page and of the desk: TLS, sockets at the addresses of the home, and a loop that feeds systemd.
 
 Owns uvicorn's settings and the cost of a stranger's connection.
 """
@@ -30,6 +30,7 @@ MAX_THREADS = 16
 _IP_FREEBIND = 15
 """From <linux/in.h>: an address that comes later, as DHCP brings it, can be bound now."""
 _TURN_S = 1.0
+"""Between two signs of life to systemd; the unit's ``WatchdogSec`` is many times that."""
 
 
 def make_server(app: Guard, tls: Path) -> uvicorn.Server:
@@ -44,6 +45,8 @@ def make_server(app: Guard, tls: Path) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         date_header=False,
+        # No proxy is in front: a browser's X-Forwarded-For must not become its address, by which
+        # guesses are counted.
         proxy_headers=False,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,
@@ -58,7 +61,7 @@ def serve(server: uvicorn.Server, settings: PageSettings, is_well: Callable[[], 
 
     Args:
         server: Of ``make_server``.
-        settings: Where to listen.
+        settings: Addresses and port.
         is_well: Asked each second; systemd is told while it says yes.
     """
     places = ConnectionPlaces(MAX_OF_ONE_ADDRESS, MAX_IN_ALL)
@@ -122,6 +125,7 @@ def listen(address: str, port: int, places: ConnectionPlaces) -> socket.socket:
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
+        # Each address has a socket of its own: an IPv6 one must not take IPv4 as well.
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     server.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
     try:

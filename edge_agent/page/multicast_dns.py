@@ -1,4 +1,4 @@
-"""Tells the devices of the home where the names of the page and the desk are, by multicast DNS (RFC 6762).
+"""Tells the devices of the home the addresses of the page's and the desk's names, by multicast DNS (RFC 6762).
 
 Only names that end in ``.local`` are told (RFC 6762, 3), and only at the addresses that the page listens at. A failure
 here costs the names alone, and it is tried again: the page is served at its addresses too, the desk by its name only.
@@ -22,7 +22,7 @@ LOOK_S = 60.0
 """A home gives its gateway another address, or none for a while: so often we look which are there."""
 _PORT = 5353
 _SERVICE = "_https._tcp.local."
-"""RFC 6763, 7: what is told belongs to a service, and this is the registered name of ours."""
+"""RFC 6763, 7: an announcement belongs to a service, and this is the registered name of ours."""
 
 
 class Announcer:
@@ -65,6 +65,8 @@ class Announcer:
                     responder, told = None, []
                     responder = self._open(here)
                     told = here if responder else []
+            # Swallowed: the page works at its addresses without its names, and the next look tries
+            # again.
             except Exception:
                 log.exception("names are not told by multicast DNS")
             is_over = self._stop.wait(LOOK_S)
@@ -79,8 +81,8 @@ class Announcer:
         responder = None
         try:
             responder = Zeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
-            # A device that claims the name of the service is not asked for leave: the host's name is what counts, and
-            # whoever claims that has no certificate for it.
+            # A device that claims the name of the service is not asked for leave: browsers use the host's name, and
+            # another device that claims that has no certificate for it.
             for name, port in self._called:
                 responder.register_service(_describe(name, port, addresses), cooperating_responders=True)
         except (OSError, Error) as error:

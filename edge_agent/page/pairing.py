@@ -10,14 +10,18 @@ import threading
 from collections.abc import Callable
 
 LIFE_S = 600.0
+"""Long enough to walk from the gateway to the phone."""
 FIRST_LIFE_S = 3600
 """Of the code that ``page on`` prints, before the page has started."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's Base32: no letter that looks like another."""
 _GROUPS, _GROUP = 3, 4
+"""Twelve letters of five bits: 60 bits."""
 _MAX_STRANGERS = 256
+"""Addresses whose pause is remembered; the oldest goes. 60 bits hold without it."""
 _ALIKE = str.maketrans("OIL", "011")
+"""Letters that people read for a digit, as Crockford has it."""
 
 
 class Pairing:
@@ -59,6 +63,7 @@ class Pairing:
             now_s = self._now_s()
             not_before_s, pause_s = self._pauses.get(address, (0.0, FIRST_PAUSE_S))
             is_right = bool(self._code) and now_s < self._until_s and hmac.compare_digest(given, self._code)
+            # A right code within a pause counts as wrong: else the pause would bound nothing.
             if is_right and now_s >= not_before_s:
                 self._code = ""
                 self._pauses.pop(address, None)

@@ -29,7 +29,7 @@ class Processes:
     """The two processes, as the page may ask them.
 
     Args:
-        settings: Where their sockets are.
+        settings: Names the folder of their sockets.
     """
 
     def __init__(self, settings: PageSettings) -> None:
@@ -55,7 +55,7 @@ class Processes:
             return Said({}, str(error))
 
     def end_tickets(self, device_id: str) -> None:
-        """End what a device holds for the desk.
+        """End a device's tickets for the desk.
 
         Raises:
             UnavailableError: The process does not answer, so that the outcome is unknown.

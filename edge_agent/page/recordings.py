@@ -68,6 +68,8 @@ def read_days(answer: Mapping[str, Any], zone: tzinfo, words: Words = ENGLISH) -
     days: dict[date, list[Hour]] = defaultdict(lambda: [Hour() for _ in range(24)])
     cells = {_seconds(each["start"]): each for each in answer["hours"]}
     first_s, last_s = (_seconds(answer[name]) if answer.get(name) else 0 for name in ("oldest", "newest"))
+    # In hours of UTC, each with its own local hour: none is lost or doubled on a day on which
+    # clocks are set. In a zone of half hours a cell holds the hour that begins in it.
     for start_s in range(first_s - first_s % HOUR_S, last_s, HOUR_S) if cells else ():
         start = datetime.fromtimestamp(start_s, UTC).astimezone(zone)
         cell = cells.get(start_s, {"footage_s": 0, "gaps_s": {}})

@@ -14,6 +14,7 @@ from edge_agent.page.languages import ENGLISH, Words
 from edge_agent.printable_text import show_line
 
 MAX_LETTERS = 2000
+"""Of any one value: a stranger's text must not push the buttons off the screen."""
 STATIC = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -38,6 +39,8 @@ class Templates:
         self.files = {name: _read_static(name) for name in STATIC}
         self._environment = jinja2.Environment(
             loader=jinja2.ChoiceLoader([jinja2.PackageLoader(each) for each in packages]),
+            # StrictUndefined: a name that is misspelt fails in a test, and is no empty warning
+            # before a resident.
             autoescape=True, undefined=jinja2.StrictUndefined, auto_reload=False, finalize=clean,
         )  # fmt: skip
         version = hashlib.sha256(b"".join(self.files.values())).hexdigest()[:12]
@@ -49,7 +52,7 @@ class Templates:
 
 
 def code(text: str) -> Markup:
-    """Return what somebody types, as a value of a sentence."""
+    """Return a command that a resident types, as a value of a sentence."""
     return Markup("<code>{}</code>").format(clean(text))
 
 

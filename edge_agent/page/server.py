@@ -41,6 +41,7 @@ def main(folder: Path) -> int:
     """Serve until SIGTERM or SIGINT."""
     settings = load_settings(folder)
     harden()
+    # Before the first file and socket of this process.
     os.umask(0o077)
     # A stranger's bytes are not worth a line each: junk, and more connections than are taken.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
@@ -54,7 +55,7 @@ class Server:
 
     Args:
         folder: Its own: settings, certificate, devices.
-        settings: Where to listen.
+        settings: Addresses, port, and the paths of the sockets.
     """
 
     def __init__(self, folder: Path, settings: PageSettings) -> None:

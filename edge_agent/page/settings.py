@@ -1,7 +1,7 @@
-"""The settings of ``edge-agent page on``, for the page and the desk: where they listen, and by which names.
+"""The settings of ``edge-agent page on``, for the page and the desk: addresses, port and names.
 
-Owns ``settings.json`` and the paths beside it. The process must not read ``edge-agent.yaml``, which tells where cameras
-and the house are.
+Owns ``settings.json`` and the paths beside it. The process must not read ``edge-agent.yaml``, which
+holds the addresses of the cameras and of the house.
 """
 
 import ipaddress
@@ -32,9 +32,9 @@ class PageSettings:
     run_dir: str
     """The folder of the processes' sockets."""
     desk: str = ""
-    """Where browsers find the desk, for the page's links; empty in the desk's own settings."""
+    """The desk's address, for the page's links; empty in the desk's own settings."""
     owner_key: str = ""
-    """The desk's alone: where the owner's key lies, under the owner's passphrase."""
+    """The desk's alone: path of the owner's key, which is encrypted under the passphrase."""
 
     @property
     def is_desk(self) -> bool:
@@ -57,16 +57,16 @@ class PageSettings:
 
     @property
     def urls(self) -> list[str]:
-        """Where browsers find it."""
+        """The addresses to type into a browser."""
         return [f"https://{each}:{self.port}/" for each in self._shown]
 
     def process_socket(self, process: Literal["recorder", "releaser"]) -> Path:
-        """Return where the page, or the desk, reaches a process."""
+        """Return the socket at which the page, or the desk, reaches a process."""
         return Path(self.run_dir) / f"{process}-{'desk' if self.is_desk else 'page'}" / "sock"
 
     @property
     def own_socket(self) -> Path:
-        """Where root asks for a pairing code."""
+        """The socket at which root asks for a pairing code."""
         return Path(self.run_dir) / "page" / "sock"
 
 
@@ -80,27 +80,27 @@ def is_home_address(text: str) -> bool:
 
 
 def settings_path(folder: Path) -> Path:
-    """Return where the settings lie."""
+    """Return the path of the settings."""
     return folder / "settings.json"
 
 
 def tls_path(folder: Path) -> Path:
-    """Return where the page's TLS key and certificate chain lie, in one PEM file."""
+    """Return the path of the page's TLS key and certificate chain, one PEM file."""
     return folder / "tls.pem"
 
 
 def ca_path(folder: Path) -> Path:
-    """Return where the authority's certificate lies."""
+    """Return the path of the authority's certificate."""
     return folder / "ca.pem"
 
 
 def devices_path(folder: Path) -> Path:
-    """Return where the page keeps its devices."""
+    """Return the path of the page's list of devices."""
     return folder / "devices.json"
 
 
 def first_code_path(folder: Path) -> Path:
-    """Return where ``page on`` leaves the code for the first device, until the page has read it."""
+    """Return the path of the first device's code: ``page on`` writes it, and the page takes it away."""
     return folder / "first-code.json"
 
 
@@ -127,6 +127,8 @@ def load_settings(folder: Path) -> PageSettings:
         raise ConfigError(f"the page is off: {path} is missing", "sudo edge-agent page on") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: settings cannot be read: {error}", hint) from error
+    # Checked again at each start: a file that was edited by hand must not put the page on the
+    # internet.
     public = [each for each in settings.addresses if not is_home_address(each)]
     if public or not settings.addresses or not 1 <= settings.port <= 65535:
         raise ConfigError(f"{path}: the page listens at addresses of a home only: {', '.join(public) or 'none'}", hint)

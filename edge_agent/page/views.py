@@ -1,7 +1,7 @@
 """From the answers of the processes to the contents of a page: values for the templates. Pure.
 
-Owns the choice of members that are shown, and their words. Texts of strangers (who asks, why, names) are cut and
-cleaned here, once.
+Owns the choice of members that are shown, and their words. Texts of strangers (requester, purpose,
+names) are cut and cleaned here, once.
 """
 
 from collections.abc import Mapping, Sequence

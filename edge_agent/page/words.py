@@ -123,23 +123,23 @@ OUTCOMES: Mapping[str, str] = {
 
 
 def say_gap(reason: str, words: Words = ENGLISH) -> str:
-    """Return why there is a gap; the code itself for one that a newer program wrote."""
+    """Return the reason of a gap in words; the code itself if a newer program wrote it."""
     return words(GAPS.get(reason, show_line(reason, 60)))
 
 
 def say_camera_state(state: str, reason: str, words: Words = ENGLISH) -> str:
-    """Return what a camera does, and why it does not record."""
+    """Return the state of a camera in words, with the reason if it does not record."""
     said = words(CAMERA_STATES.get(state, show_line(state, 40)))
     return f"{said}: {say_gap(reason, words)}" if reason and state != "recording" else said
 
 
 def say_request_state(state: str, words: Words = ENGLISH) -> str:
-    """Return what became of a request so far."""
+    """Return the state of a request in words."""
     return words(REQUEST_STATES.get(state, show_line(state, 40)))
 
 
 def say_done(code: str, words: Words = ENGLISH) -> str:
-    """Return what was just done, for a code of the page's own; empty for any other, so that no link puts words here."""
+    """Return the outcome of an act, for a code of the page's own; empty for any other: no link puts words here."""
     return words(DONE[code]) if code in DONE else ""
 
 

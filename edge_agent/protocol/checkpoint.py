@@ -69,7 +69,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class ProvedEntry:
-    """An entry, where it stands, and the signed head that it was proved against."""
+    """An entry, its place, and the signed head that it was proved against."""
 
     index: int
     """From 0."""

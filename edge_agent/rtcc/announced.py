@@ -20,7 +20,7 @@ _UPLOAD = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 def announce(batch: "ExchangeBatch", answer: Answer, asked: AskedOf) -> None:
-    """Take down what a verified answer says will be uploaded; a final one ends it. Inside the caller's transaction.
+    """Record the uploads that a verified answer announces; a final one ends them. Inside the caller's transaction.
 
     A known upload is always looked up: a folder that was taken over may hold announcements without their answer.
     Nothing, if the request went to another gateway: a gateway that was not asked has nothing to upload.

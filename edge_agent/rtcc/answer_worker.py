@@ -6,12 +6,18 @@ batch has happened, and another worker takes it.
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from edge_agent.errors import ConfigError, ConflictError, UnavailableError
+from edge_agent.errors import ConfigError, ConflictError, EvidenceError, UnavailableError
+from edge_agent.protocol.answer import Answer
 from edge_agent.rtcc.answers import Inbox, Judged
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.state import inbound
-from edge_agent.rtcc.state.inbound import MAX_FAILURES
+from edge_agent.rtcc.state.inbound import MAX_FAILURES, TakenMessage
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 BATCH = 32
 _IDLE_S, _AWAY_S = 0.2, 2.0
@@ -25,10 +31,11 @@ class AnswerWorker:
     Args:
         home: Whose state.
         batch: How many messages are judged in one transaction.
+        on_kept: Told of each answer that is news, once it is durable.
     """
 
-    def __init__(self, home: RtccHome, batch: int = BATCH) -> None:
-        self._home, self._inbox, self._batch = home, Inbox(home), batch
+    def __init__(self, home: RtccHome, batch: int = BATCH, on_kept: Callable[[Answer], None] | None = None) -> None:
+        self._home, self._inbox, self.batch, self._on_kept = home, Inbox(home), batch, on_kept
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop``; without the state, try again.
@@ -52,13 +59,13 @@ class AnswerWorker:
             ConfigError: The database refuses us, whatever the message; nothing was judged.
         """
         try:
-            return self._judge(self._batch)
+            return self._judge(self.batch)
         except (UnavailableError, ConfigError):
             raise
         except Exception:
             log.exception("a batch failed; its messages are judged one by one")
         judged = 0
-        for _ in range(self._batch):
+        for _ in range(self.batch):
             if not self._judge_one():
                 break
             judged += 1
@@ -68,36 +75,56 @@ class AnswerWorker:
         with self._home.state.database.begin() as connection:
             taken = inbound.take(connection, most)
             judged = self._inbox.judge(connection, taken) if taken else []
+            # In the same transaction: after a kill the messages are still there, and nothing of them is kept.
             if taken:
-                inbound.remove(connection, taken)
-        for each in judged:
-            _tell(each)
+                _dispose(connection, taken, judged)
+        self._tell(taken, judged)
         return len(taken)
 
     def _judge_one(self) -> bool:
         """Judge the oldest message that no worker has; False if there is none, or it failed, which is counted."""
-        number = 0
+        taken: list[TakenMessage] = []
         try:
             with self._home.state.database.begin() as connection:
                 taken = inbound.take(connection, 1)
                 if not taken:
                     return False
-                number = taken[0].number
                 judged = self._inbox.judge_one(connection, taken[0])
-                inbound.remove(connection, taken)
+                _dispose(connection, taken, [judged])
         except (UnavailableError, ConfigError):
             raise
         except Exception:
-            failures = self._home.state.inbound.note_failure(number)
-            level = logging.ERROR if failures >= MAX_FAILURES else logging.WARNING
-            log.log(level, "message failed: number=%d failures=%d", number, failures, exc_info=True)
+            self._note_failure(taken)
             return False
-        _tell(judged)
+        self._tell(taken, [judged])
         return True
 
+    def _note_failure(self, taken: Sequence[TakenMessage]) -> None:
+        # In transactions of their own: that of the judgement was undone, and its count with it.
+        for each in taken:
+            failures = self._home.state.inbound.note_failure(each.number)
+            level = logging.ERROR if failures >= MAX_FAILURES else logging.WARNING
+            where = f"number={each.number} gateway={each.gateway} jti={each.jti}"
+            log.log(level, "message failed: %s failures=%d", where, failures, exc_info=True)
 
-def _tell(judged: Judged) -> None:
-    if isinstance(judged.fault, ConflictError):
-        log.error("answer kept for a person (rtcc watch --conflicts): %s", judged.fault)
-    elif judged.fault is not None:
-        log.warning("answer refused: %s", judged.fault)
+    def _tell(self, taken: Sequence[TakenMessage], judged: Sequence[Judged]) -> None:
+        # A gateway that floods fills no log: one line for each batch says the last reason, and how often.
+        refused: dict[str, list[EvidenceError]] = {}
+        for message, each in zip(taken, judged, strict=True):
+            if each.waits is not None:
+                log.error("answer waits for a person (rtcc work --retry): %s", each.waits)
+            elif isinstance(each.fault, ConflictError):
+                log.error("answer kept for a person (rtcc watch --conflicts): %s", each.fault)
+            elif each.fault is not None:
+                refused.setdefault(message.gateway, []).append(each.fault)
+            elif each.answer is not None and self._on_kept is not None:
+                self._on_kept(each.answer)
+        for faults in refused.values():
+            log.warning("answer refused: %s count=%d", faults[-1], len(faults))
+
+
+def _dispose(connection: "Connection", taken: Sequence[TakenMessage], judged: Sequence[Judged]) -> None:
+    """Remove what was judged; what could not be, waits for a person."""
+    waiting = [message for message, each in zip(taken, judged, strict=True) if each.waits is not None]
+    inbound.set_aside(connection, waiting)
+    inbound.remove(connection, [each for each in taken if each not in waiting] if waiting else taken)

@@ -1,4 +1,4 @@
-"""The answers of gateways: verified, in order, and kept before it is acknowledged.
+"""The answers of gateways: each is verified, put in order, and kept before it is acknowledged.
 
 Owns the judgement of one message against the RTCC's state. A gateway is believed for its own answers to our own
 requests and for nothing else: its key was pinned when it was enrolled, numbers must rise, and the rows that it can make
@@ -6,15 +6,15 @@ us keep are bounded.
 """
 
 import hashlib
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import ConflictError, DenialError, EvidenceError
+from edge_agent.errors import ConfigError, ConflictError, CustodyError, DenialError, EvidenceError
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import MAX_ANSWER_BYTES, TYP, Answer, DeliveredFile, Status, upload_name, verify_answer
 from edge_agent.rtcc.announced import announce
@@ -22,10 +22,10 @@ from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.rtcc.state import audit, exchanges
 from edge_agent.rtcc.state.audit import AuditEvent
-from edge_agent.rtcc.state.database import refuse_as_conflict, savepoint
+from edge_agent.rtcc.state.database import savepoint
 from edge_agent.rtcc.state.exchange_batch import Exchange, ExchangeBatch
 from edge_agent.rtcc.state.exchanges import ConflictKept
-from edge_agent.rtcc.state.gateways import GatewayPin, find_pins
+from edge_agent.rtcc.state.gateways import DamagedPin, GatewayPin, find_pins
 from edge_agent.rtcc.state.inbound import NewMessage, TakenMessage
 from edge_agent.rtcc.state.sent_requests import AskedOf, find_asked
 from edge_agent.units import UtcNs
@@ -38,8 +38,11 @@ MAX_ANSWERS = 256
 MAX_CONFLICTS = 64
 """Kept per gateway."""
 TOPIC_FILTER = "rtcc/1/gw/+/res"
+_MOST_KEYS = 1024
 _JTI = re.compile(r"[A-Za-z0-9_-]{22}")
 _TOPIC = re.compile(r"rtcc/1/gw/([A-Za-z0-9_-]{22})/res")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,15 @@ class Judged:
     """Why it was refused; of a ``ConflictError`` the message was kept for a person: the key in it comes once."""
     event: AuditEvent | None = None
     """For the audit."""
+    waits: CustodyError | None = None
+    """Why it cannot be judged now: a row of ours is damaged. Nothing was kept, and the message must be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """The rows that a transaction has read, for all of its messages at once."""
 
-    pins: Mapping[str, GatewayPin]
+    pins: Mapping[str, GatewayPin | DamagedPin]
     asked: Mapping[str, AskedOf]
 
 
@@ -82,32 +87,7 @@ class Inbox:
 
     def __init__(self, home: RtccHome) -> None:
         self._home = home
-
-    def take(self, topic: str, payload: bytes) -> Answer | None:
-        """Verify one message and keep it.
-
-        Durable on return: the caller acknowledges afterwards.
-
-        Returns:
-            The answer; None if it, or a later one, was taken before.
-
-        Raises:
-            EvidenceError: Not an answer of an enrolled gateway to a request of ours.
-            ConflictError: One that contradicts another, names an upload that is not its own, or does not fit what the
-                state holds. It was kept for a person: the key in it comes once.
-            UnavailableError: The state cannot be reached: nothing was kept.
-        """
-        message = NewMessage(topic, payload, gateway_of(topic) or "", jti_of(payload))
-        database = self._home.state.database
-        try:
-            with refuse_as_conflict(), database.begin() as connection:
-                judged = self.judge(connection, [message])[0]
-        except ConflictError as error:
-            with database.begin() as connection:
-                judged = self._set_aside(connection, message, error)
-        if judged.fault is not None:
-            raise judged.fault
-        return judged.answer
+        self._keys = lru_cache(_MOST_KEYS)(partial(gateway_key, home))
 
     def judge(self, connection: "Connection", messages: Sequence[NewMessage | TakenMessage]) -> list[Judged]:
         """Verify messages in their order, and keep them inside the caller's transaction; durable once that is."""
@@ -118,7 +98,7 @@ class Inbox:
         verified = [self._try(known, each) for each in messages]
         batch = ExchangeBatch(connection, [each for each in verified if isinstance(each, Answer)])
         judged = [
-            self._judge(batch, known, each, message.payload) if isinstance(each, Answer) else Judged(fault=each)
+            self._judge(batch, known, each, message.payload) if isinstance(each, Answer) else _refuse(each)
             for message, each in zip(messages, verified, strict=True)
         ]
         batch.write()
@@ -140,18 +120,18 @@ class Inbox:
         known = Known(find_pins(connection, {message.gateway}), find_asked(connection, {message.jti}))
         try:
             answer = self._verify(known, message.topic, message.payload)
-        except EvidenceError as fault:
-            return Judged(fault=fault)
+        except (EvidenceError, CustodyError) as fault:
+            return _refuse(fault)
         where = f"gateway={answer.gateway} jti={answer.jti} seq={answer.seq}"
         conflict = ConflictError(f"answer does not fit the state: {where}: {error}")
         judged = self._keep_conflict(connection, answer, message.payload, conflict)
         audit.add(connection, *([] if judged.event is None else [judged.event]))
         return judged
 
-    def _try(self, known: Known, message: NewMessage | TakenMessage) -> Answer | EvidenceError:
+    def _try(self, known: Known, message: NewMessage | TakenMessage) -> Answer | EvidenceError | CustodyError:
         try:
             return self._verify(known, message.topic, message.payload)
-        except EvidenceError as error:
+        except (EvidenceError, CustodyError) as error:
             return error
 
     def _judge(self, batch: ExchangeBatch, known: Known, answer: Answer, raw: bytes) -> Judged:
@@ -168,10 +148,21 @@ class Inbox:
         return Judged(answer, event=AuditEvent("answer", {**place, "sha256": hashlib.sha256(raw).hexdigest()}))
 
     def answers(self, jti: str) -> Iterator[Answer]:
-        """Yield the answers kept for one request, gateway by gateway, the last progress among them."""
-        for gateway, group in groupby(self._home.state.exchanges.answers(jti), itemgetter(0)):
-            key = gateway_key(self._home, gateway)
-            yield from (verify_answer(raw, gateway, key) for _, raw in group)
+        """Yield the answers kept for one request, gateway by gateway, the last progress among them.
+
+        One that does not verify any more is left out, and said: a damaged row hides no other.
+        """
+        for gateway, raw in self._home.state.exchanges.answers(jti):
+            if (answer := self.read_again(gateway, raw)) is not None:
+                yield answer
+
+    def read_again(self, gateway: str, raw: bytes) -> Answer | None:
+        """Verify an answer that was kept; None, and said, if its row or its gateway's is damaged."""
+        try:
+            return verify_answer(raw, gateway, self._keys(gateway))
+        except (EvidenceError, CustodyError, ConfigError) as error:
+            log.error("a kept answer is left out: table=answers gateway=%s jti=%s: %s", gateway, jti_of(raw), error)
+            return None
 
     def _verify(self, known: Known, topic: str, payload: bytes) -> Answer:
         gateway = gateway_of(topic)
@@ -180,6 +171,9 @@ class Inbox:
         pin = known.pins.get(gateway)
         if pin is None:
             raise EvidenceError(f"answer of a gateway that is not enrolled: gateway={gateway}")
+        if isinstance(pin, DamagedPin):
+            raise pin.error
+        # Before the signature: a stolen key signs as well as its gateway does.
         if pin.is_revoked:
             raise EvidenceError(f"answer of a gateway that was revoked: gateway={gateway}")
         answer = verify_answer(payload, gateway, pin.key)
@@ -192,7 +186,8 @@ class Inbox:
     def _keep_conflict(self, connection: "Connection", answer: Answer, raw: bytes, error: ConflictError) -> Judged:
         """Keep a message that contradicts; bounded, for its own gateway alone can send one.
 
-        It is an event of the audit once: nobody deletes one of those, and a gateway may say the same for ever.
+        It is an event of the audit once: the audit's rows stay, and a gateway may repeat itself
+        without end.
         """
         kept = exchanges.keep_conflict(connection, answer, raw, _now(), MAX_CONFLICTS)
         if kept is ConflictKept.TOO_MANY:
@@ -203,6 +198,10 @@ class Inbox:
             return Judged(fault=error)
         event = {"gateway": answer.gateway, "jti": answer.jti, "sha256": hashlib.sha256(raw).hexdigest()}
         return Judged(fault=error, event=AuditEvent("conflict", event))
+
+
+def _refuse(error: EvidenceError | CustodyError) -> Judged:
+    return Judged(fault=error) if isinstance(error, EvidenceError) else Judged(waits=error)
 
 
 def _keep(batch: ExchangeBatch, asked: AskedOf, answer: Answer, raw: bytes) -> bool:
@@ -221,6 +220,8 @@ def _keep(batch: ExchangeBatch, asked: AskedOf, answer: Answer, raw: bytes) -> b
 
 def _is_news(batch: ExchangeBatch, exchange: Exchange, answer: Answer, raw: bytes) -> bool:
     """Tell whether an answer is later than all that were kept; ConflictError if it contradicts one of them."""
+    # PROTOCOL 8: `seq` rises within an exchange. A repeated message is no fault: the broker
+    # delivers at least once.
     if answer.seq == exchange.last_seq:
         known = batch.find_last_raw(answer)
         # The same payload may be signed anew: both signatures were verified.

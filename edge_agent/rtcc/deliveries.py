@@ -87,6 +87,7 @@ def check_payload(home: RtccHome, delivery: Delivery, received_dir: Path | None 
     with payload.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         size = file.tell()
+    # The gateway signed both; the folder's name and the receiver's own note prove nothing.
     if (digest, size) != (delivery.file.sha256, delivery.file.size):
         raise EvidenceError(f"upload is not what the gateway signed for: upload={delivery.file.upload} bytes={size}")
     return payload

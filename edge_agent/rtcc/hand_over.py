@@ -106,6 +106,7 @@ def hand_over(opened: Path, findings: Findings, known: KnownKeys, target: Path) 
         write_report(manifest, findings, [each for each in clips if each], _digest(part), zone)
     )
     (part / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in _digest(part).items()))
+    # A folder of this name is whole: a run that was cut off before leaves its `.part` alone.
     part.rename(folder)
     _write_archive(folder, archive)
     return HandedOver(folder, archive)

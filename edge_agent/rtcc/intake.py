@@ -1,29 +1,23 @@
 """Reading a broker: each message is in the state before it is acknowledged, and one reader has the broker at a time.
 
-Owns the reader's order of work: insert, commit, acknowledge. It verifies nothing: ``edge_agent.rtcc.answer_worker``
-does. A message that was not acknowledged comes again, to this reader or to the standby that takes its session over; it
-is one row all the same.
+Owns the reader's lease. It verifies nothing: ``edge_agent.rtcc.answer_worker`` does. A message that was not
+acknowledged comes again, to this reader or to the standby that takes its session over.
 """
 
 import logging
-import queue
 import secrets
 import threading
 from collections.abc import Callable, Sequence
 
 from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import Clock
-from edge_agent.mqtt.connection import RECEIVE_MAXIMUM, Broker, BrokerSettings
-from edge_agent.mqtt.inbound_queue import Incoming
-from edge_agent.protocol.answer import MAX_ANSWER_BYTES
-from edge_agent.rtcc.answers import gateway_of, jti_of
+from edge_agent.mqtt.connection import Broker, BrokerSettings
+from edge_agent.rtcc.arrivals import Arrivals
 from edge_agent.rtcc.state.inbound import NewMessage
 from edge_agent.rtcc.state.readers import LEASE_NS, Readers
 from edge_agent.units import SECOND_NS, MonoNs
 
 _RENEW_NS = LEASE_NS // 4
-_GATHER_S = 0.02
-"""How long a batch waits for more, once it has one message."""
 _NAP_S = 0.5
 
 log = logging.getLogger(__name__)
@@ -53,8 +47,6 @@ class IntakeReader:
         self._holder = secrets.token_hex(8)
         # Not by the wall clock: set back, it would end the renewals, and set forward, the lease.
         self._renewed_at: MonoNs | None = None
-        # Never longer than the messages that the broker may have under way to us.
-        self._arrived: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
 
     def run(self, stop: threading.Event) -> None:
         """Read, or stand by, until ``stop``."""
@@ -73,43 +65,18 @@ class IntakeReader:
 
     def _read(self, stop: threading.Event) -> None:
         """Take messages from a connection until ``stop``, or until another one reads the broker."""
-        self._arrived = queue.SimpleQueue()
-        broker = Broker(self._settings, self._arrived.put, self._clock)
+        arrivals = Arrivals(self._store)
+        broker = Broker(self._settings, arrivals.put, self._clock)
         broker.start()
         try:
             while not stop.is_set() and self._hold():
-                if batch := self._gather():
-                    self._take(batch, stop)
+                try:
+                    arrivals.store(_NAP_S)
+                except UnavailableError as error:
+                    log.warning("messages wait, the state cannot be reached: %s", error)
+                    stop.wait(_NAP_S)
         finally:
             broker.close()
-
-    def _gather(self) -> list[Incoming]:
-        """Wait for a message a little, and for those that come close behind it."""
-        batch: list[Incoming] = []
-        try:
-            batch.append(self._arrived.get(timeout=_NAP_S))
-            while len(batch) < RECEIVE_MAXIMUM:
-                batch.append(self._arrived.get(timeout=_GATHER_S))
-        except queue.Empty:
-            pass
-        return batch
-
-    def _take(self, batch: Sequence[Incoming], stop: threading.Event) -> None:
-        """Insert, commit, acknowledge; without the state, try again as long as the broker is ours."""
-        messages = [new for each in batch if (new := _read_message(each)) is not None]
-        while not stop.is_set():
-            try:
-                if messages:
-                    self._store(messages)
-            except UnavailableError as error:
-                log.warning("messages wait, the state cannot be reached: count=%d %s", len(batch), error)
-                stop.wait(_NAP_S)
-                if not self._hold():
-                    return  # They were not acknowledged: they come again.
-            else:
-                for each in batch:
-                    each.ack()
-                return
 
     def _hold(self) -> bool:
         """Tell whether the broker is ours; asks the state at most every ``_RENEW_NS``."""
@@ -129,12 +96,3 @@ class IntakeReader:
             self._readers.leave(self._name, self._holder, self._clock.utc())
         except UnavailableError as error:
             log.warning("lease ends by itself: broker=%s %s", self._name, error)
-
-
-def _read_message(incoming: Incoming) -> NewMessage | None:
-    """Read of a message where it belongs; None, and said, if no worker could judge it."""
-    gateway = gateway_of(incoming.topic)
-    if gateway is None or len(incoming.payload) > MAX_ANSWER_BYTES:
-        log.warning("message refused: topic=%r bytes=%d", incoming.topic[:80], len(incoming.payload))
-        return None
-    return NewMessage(incoming.topic, incoming.payload, gateway, jti_of(incoming.payload))

@@ -68,6 +68,8 @@ class ObjectStore:
             key = str(json.loads(raw)["object"])
         except (ValueError, KeyError, TypeError) as error:
             raise EvidenceError(f"store has a note that is none: upload={upload}") from error
+        # A store that was taken over must not lead us to another gateway's object, or out of its
+        # folder.
         if not _OBJECT.fullmatch(key) or not key.startswith(f"uploads/{gateway}/"):
             raise EvidenceError(f"store has a note that leads elsewhere: upload={upload}")
         return key
@@ -90,7 +92,7 @@ class ObjectStore:
         return True
 
     def _pieces(self, key: str) -> Iterator[Any]:
-        """Yield a payload; what fails here is the store, and what fails at the caller is the caller's disk."""
+        """Yield a payload. Only the store can fail in here; the caller's own disk fails outside of this generator."""
         try:
             yield from self._store.get(key).stream(min_chunk_size=_PIECE_BYTES)
         except FileNotFoundError as error:

@@ -1,8 +1,8 @@
 """The RTCC's upload server: a tus endpoint behind mutual TLS.
 
-Owns the HTTP side: who may create an upload, of which size and name, and how long a silent one is waited for; where the
-bytes go is ``edge_agent.rtcc.receiver_storage``. What arrives is ciphertext without its age header: nothing here could
-open it.
+Owns the HTTP side: the right to create an upload, its size and name, and the time-out of a silent
+one; ``edge_agent.rtcc.receiver_storage`` puts the bytes away. An upload is ciphertext without its
+age header: no key of this machine opens it before the gateway's signed answer brings that header.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from tuspyserver import create_tus_router
 
@@ -34,12 +33,14 @@ from edge_agent.rtcc.receiver_namespace import (
 )
 from edge_agent.rtcc.receiver_room import STALLED_S, NoRoom
 from edge_agent.rtcc.receiver_storage import UPLOAD_NAME, ReceiveStorage, peer
-from edge_agent.rtcc.server_thread import ServerThread
+from edge_agent.rtcc.server_thread import ServerThread, make_server
 from edge_agent.rtcc.state_questions import NO_ANSWER, Revocations, StateQuestions
 
 MAX_UPLOAD_BYTES = 64 << 30
 KEEP_FREE_BYTES = 1 << 30
+"""Left to the other programs of this disk, the state's database among them."""
 KEEP_DAYS = 5
+"""An upload without a new byte goes after so long, even if there is room (docs/rtcc.md)."""
 IDLE_TIMEOUT_S = 30.0
 """A body that brings nothing for so long is taken as cut off: its lock is given to the next attempt."""
 
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """Where the receiver listens, with which certificate, and where it puts what it gets."""
+    """The receiver's address, its certificate, its folders and its limits (bytes)."""
 
     host: str
     port: int
@@ -97,28 +98,20 @@ class Receiver(ServerThread):
             socket.create_server((settings.host, settings.port)), ConnectionPlaces(MAX_OF_ONE_ADDRESS, MAX_IN_ALL)
         )
         self.port = int(listener.getsockname()[1])
-        server = uvicorn.Server(
-            uvicorn.Config(
-                build_app(storage, settings, self._questions, is_announced, is_revoked or _nobody, renew),
-                http=PeerProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=2,
-                ssl_certfile=settings.certificate,
-                ssl_keyfile=settings.key,
-                ssl_ca_certs=str(settings.ca),
-                ssl_cert_reqs=ssl.CERT_REQUIRED,
-            )
+        server = make_server(
+            build_app(storage, settings, self._questions, is_announced, is_revoked or _nobody, renew),
+            http=PeerProtocol,
+            timeout_keep_alive=75,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+            ssl_ca_certs=str(settings.ca),
+            ssl_cert_reqs=ssl.CERT_REQUIRED,
         )
         super().__init__("receiver", server, listener, QuickHandshakeLoop)
 
     @property
     def url(self) -> str:
-        """What an enrolment file names; a gateway creates its uploads under ``CN/`` in it."""
+        """The URL for enrolment files; a gateway creates its uploads under ``CN/`` in it."""
         return f"https://{self._settings.host}:{self.port}/{PREFIX}/"
 
     def stop(self) -> None:
@@ -146,7 +139,7 @@ def build_app(
             _refuse_unfit(request, metadata, upload, settings)
             name = metadata["filename"]
             if not await questions.ask(is_announced, peer.get(), name):
-                # The `queued` that names it may be on its way, or nobody takes answers in at the moment.
+                # PROTOCOL 8, A15. The `queued` that names it may be on its way, or no program takes answers in now.
                 raise _not_now(503, "no queued answer names this upload yet")
             _reserve(storage, settings, name, upload["size"])
 
@@ -163,6 +156,7 @@ def build_app(
         )
     )
     later = None if renew is None else questions.defer(renew)
+    # Revocation is judged before the path: a revoked gateway learns nothing about other uploads.
     return _guard(keep_apart(app, _find_peer), Revocations(questions, is_revoked), later)
 
 
@@ -182,6 +176,8 @@ def _guard(apart: App, revocations: Revocations, renew: Callable[[str, bytes, by
             message = await receive_or_end()
             if message["type"] != "http.request":
                 return message
+            # The last piece asks the state anew: a gateway that was revoked during its upload must
+            # not finish it.
             ask = revocations.ask_lately if message.get("more_body", False) else revocations.ask
             try:
                 is_over = await ask(gateway)
@@ -201,6 +197,8 @@ def _guard(apart: App, revocations: Revocations, renew: Callable[[str, bytes, by
         if renew is not None and is_renewal(scope):
             await answer_renewal(scope, receive_in_time, send, renew)
             return
+        # The storage reads the gateway from here alone: no path and no header says whose an upload
+        # is.
         peer.set(gateway)
         await apart(scope, receive_in_time, send)
 
@@ -223,6 +221,7 @@ def _refuse_unfit(
     size, name = upload["size"], metadata.get("filename", "")
     if not peer.get():
         raise HTTPException(403, "no client certificate")
+    # Room is reserved by the announced size: an upload without one could fill the disk.
     if size is None or upload["defer_length"] or size <= 0:
         raise HTTPException(400, "Upload-Length is needed")
     # tuspyserver would read the whole body of a creation into memory and write it past the storage.

@@ -1,6 +1,6 @@
 """``POST /certificates/CN`` of the upload server: a gateway's further certificate (PROTOCOL 7.5).
 
-Owns the HTTP of it; who gets one is said by ``edge_agent.rtcc.office.renewal``. The answer is a certificate and
+Owns the HTTP of it; ``edge_agent.rtcc.office.renewal`` decides. The answer is a certificate and
 nothing else: no address, no authority, no other member of an enrolment ever comes this way.
 """
 
@@ -36,6 +36,7 @@ async def answer_renewal(
     """
     state = scope.get("state", {})
     gateway, shown = str(state.get("peer", "")), state.get("certificate", b"")
+    # The path must name the gateway of the certificate: one gateway never asks for another.
     if not gateway or not shown or scope["path"] != PATH + gateway or scope["method"] != "POST":
         await refuse(receive, send, 404)
         return
@@ -85,6 +86,7 @@ async def _read(receive: Receive) -> bytes | None:
         if message["type"] != "http.request":
             return None
         body += bytes(message.get("body", b""))
+        # Before the next piece is read: a sender without an end fills no memory.
         if len(body) > MAX_RENEWAL_BYTES:
             return None
         if not message.get("more_body", False):

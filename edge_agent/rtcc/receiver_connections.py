@@ -1,4 +1,4 @@
-"""The connections of the upload server: whose each one is, how many a certificate may have, how long one may idle.
+"""The connections of the upload server: the gateway of each, their number per certificate, and how long one may idle.
 
 Owns the numbers, and everything between the handshake and the first request. A connection that says nothing is closed,
 and one certificate cannot take the places of the others, nor one address those of all.
@@ -14,8 +14,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 MAX_CONNECTIONS = 16
 """Per certificate; a gateway uses one per upload under way, and one at a time."""
 MAX_OF_ONE_ADDRESS = 128
-"""Before anybody knows whose they are. A provider may have many homes behind one address."""
+"""Counted before the handshake has shown a certificate. A provider may have many homes behind one address."""
 MAX_IN_ALL = 1024
+"""Each is an open file, and so is each upload: docs/rtcc.md asks for ``ulimit -n 4096``."""
 HEAD_TIMEOUT_S = 10.0
 """From the handshake, or from the first byte of a further request, to the end of the request's head."""
 
@@ -33,6 +34,7 @@ class PeerProtocol(H11Protocol):
         super().connection_made(transport)
         subject = (transport.get_extra_info("peercert") or {}).get("subject", ())
         names = [value for part in subject for name, value in part if name == "commonName"]
+        # Two common names could be read as two gateways: such a certificate names no gateway.
         self._peer = names[0] if len(names) == 1 else ""
         connection = transport.get_extra_info("ssl_object")
         shown = connection.getpeercert(binary_form=True) if connection is not None else None

@@ -1,7 +1,8 @@
 """Each gateway's own part of the upload server: every path is ``/files/CN/…`` (PROTOCOL 9, step 4).
 
-Owns what stands between the socket and tuspyserver: the path must name the CN of the client's certificate, and what
-comes back names it too. To a gateway, the uploads of another are no path at all: one answer, 404, whatever is there.
+Owns the layer between the socket and tuspyserver: the path must name the CN of the client's
+certificate, and the ``Location`` in an answer names it too. To a gateway, the uploads of another
+are no path at all: always 404.
 """
 
 import re
@@ -14,6 +15,7 @@ EXTENSIONS = b"creation,expiration,termination"
 RETRY_AFTER_S = 15
 """Said with every refusal that may mend."""
 _DRAINED_BYTES = 1 << 20
+"""Read of a refused body before its connection is closed; a sender of more loses the answer."""
 _PATH = re.compile(rf"/{PREFIX}/(?P<cn>[A-Za-z0-9_-]{{1,64}})(?:/(?P<uid>[0-9a-f]{{32}})?)?")
 
 AsgiMessage = MutableMapping[str, Any]
@@ -31,6 +33,7 @@ def find_inner_path(scope: AsgiMessage, peer: str) -> str | None:
     if scope["method"] == "OPTIONS" and path == f"/{PREFIX}/":
         return str(path)
     match = _PATH.fullmatch(path)
+    # A client without a certificate has the empty name, which no path may stand for.
     if match is None or not peer or match["cn"] != peer:
         return None
     return f"/{PREFIX}/{match['uid'] or ''}"

@@ -1,7 +1,8 @@
 """How much an upload server has promised: bytes that were announced and are not here yet, per certificate and in all.
 
-Owns the numbers alone, in memory; where the bytes go is ``edge_agent.rtcc.receiver_storage``. A promise that is not
-counted is made twice: two uploads that each fit on the disk would fail together in the middle.
+Owns the numbers alone, in memory; ``edge_agent.rtcc.receiver_storage`` keeps the bytes. A promise
+that is not counted is made twice: two uploads that each fit on the disk would fail together in the
+middle.
 """
 
 import threading
@@ -51,16 +52,20 @@ class ReservedSpace:
             gateway: CN of the certificate.
             name: Of the upload.
             size: Announced, in bytes.
-            free_bytes: What the disk has, less what is kept free.
+            free_bytes: Of the disk, less the bytes that are kept free.
         """
         with self._lock:
             self._forget_old()
             own = self._left.get(gateway, {})
+            # Creations that are allowed and not on the disk yet count too: two at once would share
+            # one room.
             coming = [size for (each, _), sizes in self._allowed.items() if each == gateway for _, size in sizes]
             if len(own) + len(coming) >= MAX_UNFINISHED:
                 return NoRoom(429, "too many uploads under way")
             if sum(own.values()) + sum(coming) + size > MAX_ANNOUNCED_BYTES:
                 return NoRoom(429, "too many bytes under way")
+            # Bytes that are here already have left `free_bytes`: only those still to come are
+            # added.
             if self._sum() + size > free_bytes:
                 return NoRoom(503, "disk is full")
             self._allowed.setdefault((gateway, name), []).append((self._monotonic() + CREATION_S, size))

@@ -1,8 +1,9 @@
-"""Where uploads lie while they arrive, and where they go when they are whole.
+"""Uploads on the disk of the embedded receiver: while they arrive, and once they are whole.
 
-Owns ``uploads/CN/`` (a ``.part`` and a ``.json`` per upload) and what it puts into ``received/CN/``. An upload belongs
-to the gateway whose certificate created it: no other has a folder in common with it. After a kill at any moment the
-offset in the ``.json`` is the truth: what the ``.part`` holds beyond it is cut off before anything is appended.
+Owns ``uploads/CN/`` (a ``.part`` and a ``.json`` per upload) and ``received/CN/``. An upload
+belongs to the gateway whose certificate created it: no other gateway has a folder in common with
+it. After a kill at any moment the offset in the ``.json`` is the truth: bytes of the ``.part``
+beyond it are cut off before more are appended.
 """
 
 import asyncio
@@ -23,13 +24,14 @@ from typing import Any, BinaryIO
 
 from tuspyserver.storage import TusStorage
 
+from edge_agent.errors import EdgeAgentError
 from edge_agent.host.atomic_file import sync_folder, write_small_file
 from edge_agent.rtcc.receiver_room import ReservedSpace
 
 peer: ContextVar[str] = ContextVar("peer", default="")
-"""CN of the certificate that the request in hand came with."""
+"""CN of the certificate of the current HTTP request; empty without one."""
 UPLOAD_NAME = re.compile(r"[A-Za-z0-9_-]{8,64}")
-"""What ``filename`` in Upload-Metadata may be: the name in ``received/CN/`` and in the gateway's signed answer."""
+"""Form of ``filename`` in Upload-Metadata: the name in ``received/CN/`` and in the gateway's signed answer."""
 MAX_CONFLICTS = 16
 """Kept per gateway, for a person to look at."""
 _GATEWAY = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -53,9 +55,9 @@ class ReceiveStorage(TusStorage):
     """Uploads as plain files, each in the folder of the gateway that created it. One process only.
 
     Args:
-        uploads_dir: What is under way.
-        received_dir: What is whole.
-        on_received: Called with gateway and name of what is whole and durable.
+        uploads_dir: Uploads under way, in a folder for each gateway.
+        received_dir: Whole payloads, in a folder for each gateway.
+        on_received: Called with gateway and name of an upload once it is whole and durable.
         find_signed: SHA-256 (hex) of the payload that this gateway's answer handed a key over for, by gateway and name.
     """
 
@@ -86,16 +88,23 @@ class ReceiveStorage(TusStorage):
         """Move what was whole but not moved yet when the process ended, and drop what nobody finished."""
         self._sort_by_gateway()
         for path in sorted(self._uploads.glob("*/*.json")):
-            info, gateway = _load(path), path.parent.name
-            if info is None or "size" not in info:
-                self._remove(gateway, path.stem)
-            elif _is_whole(info, gateway):
-                # However old it is: its gateway may have read from the offset that we have it.
-                self._finalize(gateway, path.stem)
-            elif time.time() - path.stat().st_mtime > keep_days * 86400:
-                self._remove(gateway, path.stem)
-            else:
-                self._count(gateway, path.stem, info)
+            try:
+                self._recover(path, keep_days)
+            except (OSError, EdgeAgentError, LookupError, TypeError, ValueError):
+                # It stays as it is: its gateway's next question tries again. Nobody else's upload waits for that.
+                log.exception("upload was not recovered: note=%s", path)
+
+    def _recover(self, path: Path, keep_days: int) -> None:
+        info, gateway = _load(path), path.parent.name
+        if info is None or "size" not in info:
+            self._remove(gateway, path.stem)
+        elif _is_whole(info, gateway):
+            # However old it is: its gateway may have read from the offset that we have it.
+            self._finalize(gateway, path.stem)
+        elif time.time() - path.stat().st_mtime > keep_days * 86400:
+            self._remove(gateway, path.stem)
+        else:
+            self._count(gateway, path.stem, info)
 
     def drop_stalled(self, longer_than_s: float, of: str | None = None) -> bool:
         """Forget the uploads without a new byte for so long, and their bytes; tell whether there were any.
@@ -104,7 +113,7 @@ class ReceiveStorage(TusStorage):
             longer_than_s: Seconds.
             of: The one gateway whose uploads are looked at; None for all.
         """
-        # What is open is being written to; uvicorn's thread alone opens, and it is here.
+        # An open upload is being written to; uvicorn's thread alone opens one, and it is here.
         stalled = [
             each
             for each in self.room.find_stalled(longer_than_s)
@@ -120,7 +129,7 @@ class ReceiveStorage(TusStorage):
         self._hashing.shutdown(wait=False)
 
     def _count(self, gateway: str, uid: str, info: dict[str, Any]) -> None:
-        """Keep the promise of an upload as large as what is still to come of it."""
+        """Keep the promise of an upload as large as its missing bytes."""
         if info.get("received"):
             self.room.drop(gateway, uid)
         elif info.get("size") is not None:
@@ -128,9 +137,10 @@ class ReceiveStorage(TusStorage):
             self.room.put(gateway, uid, name, int(info["size"]) - int(info["offset"]))
 
     def _sort_by_gateway(self) -> None:
-        """Put what an earlier version received into its gateway's folder; what was under way then begins anew."""
+        """Put the payloads of an earlier version into their gateways' folders; unfinished uploads of it begin anew."""
         for path in (*self._uploads.glob("*.json"), *self._uploads.glob("*.part")):
-            path.unlink()
+            if path.is_file():
+                path.unlink()
         for note in self._received.glob("*.json"):
             known, payload = _load(note), note.with_suffix("")
             if known and _GATEWAY.fullmatch(str(known.get("gateway"))) and payload.is_file():
@@ -167,10 +177,12 @@ class ReceiveStorage(TusStorage):
         file, buffer = self._open[uid]
         await asyncio.to_thread(_write, file, bytes(buffer))
         buffer.clear()
+        # The caller writes the new offset after this: a gateway never hears of bytes that a power
+        # cut takes.
         await asyncio.to_thread(os.fsync, file.fileno())
 
     async def finalize(self, uid: str) -> None:
-        """Move a whole upload to its name in ``received/``; who asks meanwhile waits for the same run."""
+        """Move a whole upload to its name in ``received/``; a second caller waits for the same run."""
         key = (peer.get(), uid)
         run = self._runs.get(key)
         if run is None:
@@ -184,7 +196,7 @@ class ReceiveStorage(TusStorage):
         return None
 
     async def delete(self, uid: str) -> None:
-        """Forget an upload of this peer that is not whole yet; what was received stays."""
+        """Forget an upload of this peer that is not whole yet; a received payload stays."""
         if self._read_info(uid) is not None:
             await asyncio.to_thread(self._remove, peer.get(), uid)
 
@@ -223,7 +235,7 @@ class ReceiveStorage(TusStorage):
         """Hold an upload alone, its file open and cut to the offset that was promised."""
         gateway = peer.get()
         shared = self._locks.setdefault((gateway, uid), _SharedLock())
-        # Counted: between a release and the turn of who waits for it the lock looks free, and is not.
+        # Counted: after a release the lock looks free until its next holder runs, and it is not free.
         shared.users += 1
         try:
             await asyncio.wait_for(shared.lock.acquire(), LOCK_TIMEOUT_S)
@@ -246,6 +258,8 @@ class ReceiveStorage(TusStorage):
         file = self._part(gateway, uid).open("r+b", buffering=0)
         self._open[uid] = (file, bytearray())
         try:
+            # Bytes of a piece that was cut off lie beyond the offset; appended to, they would spoil
+            # the payload.
             file.truncate(info["offset"])
             file.seek(0, os.SEEK_END)
             yield
@@ -268,6 +282,8 @@ class ReceiveStorage(TusStorage):
             return
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        # The digest is of the bytes on this disk: the transport, the buffer and the disk are all
+        # checked.
         if promised not in (None, digest):
             # Forgotten, so that the gateway finds it lost and begins anew.
             log.warning("upload is not what was promised: gateway=%s upload=%s", gateway, name)
@@ -280,6 +296,7 @@ class ReceiveStorage(TusStorage):
             # Hashing took its time: a DELETE, another request's finish or an answer may have come meanwhile.
             if not _is_whole(_load(self._info(gateway, uid)) or {}, gateway) or not part.exists():
                 return
+            # A signed answer names another digest: the payload of that answer must not be replaced.
             if self._find_signed(gateway, name) not in (None, digest):
                 self._keep_conflict(gateway, uid, name, note)
                 return
@@ -305,6 +322,7 @@ class ReceiveStorage(TusStorage):
         self._remove(gateway, uid)
 
     def _read_info(self, uid: str) -> dict[str, Any] | None:
+        # The uid comes from a path: only 32 hexadecimal digits become a file's name.
         return _load(self._info(peer.get(), uid)) if _UID.fullmatch(uid) and peer.get() else None
 
     def _merge(self, gateway: str, uid: str, data: dict[str, Any]) -> None:
@@ -316,9 +334,9 @@ class ReceiveStorage(TusStorage):
                 # After a failed write tuspyserver counts what it passed on, written or not.
                 data = data | {"offset": min(data["offset"], self._part(gateway, uid).stat().st_size)}
             if "metadata" in data:
-                # tuspyserver answers a HEAD with 400 to what has no type.
+                # tuspyserver answers a HEAD with 400 if an upload has no type.
                 data = data | {"metadata": {"filetype": "application/octet-stream"} | data["metadata"]}
-            # What an upload is was said at its creation.
+            # Gateway, size and metadata are fixed at the creation: a later message changes none of them.
             data = {name: value for name, value in data.items() if name not in _FIXED or name not in kept}
             _store(self._info(gateway, uid), kept | data)
             self._count(gateway, uid, kept | data)
@@ -345,6 +363,7 @@ def _put(part: Path, path: Path, note: dict[str, Any]) -> None:
     """Move a payload to its place, durably; its note lies there first."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _store(path.with_name(f"{path.name}.json"), note)
+    # After the note: a payload at its place always has the note that names its upload.
     os.replace(part, path)
     sync_folder(path.parent)
     sync_folder(path.parent.parent)

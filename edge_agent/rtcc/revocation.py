@@ -23,7 +23,9 @@ from edge_agent.rtcc.session import FIRST_RETRY_S
 from edge_agent.units import encode_rfc3339
 
 PROBE_DAYS = 1 / 24
+"""An hour: long enough for the proof, too short to be worth stealing."""
 WITHIN_S = 60.0
+"""So long a broker may take to read the list again."""
 _CONNECT_S = 5.0
 _NAP_S = 1.0
 
@@ -42,7 +44,7 @@ class Revocation:
 
     def __init__(self, home: RtccHome, gateway: str, clock: Clock | None = None) -> None:
         self._home, self._gateway, self._clock = home, gateway, clock or SystemClock()
-        home.load_gateway(gateway)
+        home.demand_gateway(gateway)  # Its keys do not matter here: one whose row is damaged can be revoked.
         self._refused = self._issue()
 
     def record(self) -> int:
@@ -84,6 +86,8 @@ class Revocation:
                     "have it read tls/crl.pem again (mosquitto: SIGHUP)",
                 )
             time.sleep(_NAP_S)
+        # A new certificate, not on the list, in the gateway's name: its connection ends the
+        # gateway's own.
         if not self._lets_in(address, self._issue()[1]):
             raise UnavailableError(f"broker does not answer: the gateway's connection may still be open: {where}")
 
@@ -105,6 +109,7 @@ class Revocation:
             tls=identity,
             subscriptions=(),
             first_retry_s=FIRST_RETRY_S,
+            # The broker ends the session of this id and its queue (MQTT 5, sections 3.1.2.4 and 3.1.4).
             clean_start=True,
             session_expiry_s=0,
         )

@@ -13,19 +13,19 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from edge_agent.errors import ConfigError, ConflictError, CustodyError, EvidenceError, UnavailableError
+from edge_agent.errors import ConfigError, UnavailableError
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.inbound_queue import Incoming
 from edge_agent.mqtt.mutual_tls import TlsIdentity
-from edge_agent.protocol import jws
-from edge_agent.protocol.answer import Answer, verify_answer
-from edge_agent.protocol.request_jws import TYP
+from edge_agent.protocol.answer import Answer
+from edge_agent.rtcc.answer_intake import AnswerIntake
 from edge_agent.rtcc.answers import TOPIC_FILTER, Inbox
-from edge_agent.rtcc.office.enrol import gateway_key
+from edge_agent.rtcc.arrivals import RECEIVE_MAXIMUM
 from edge_agent.rtcc.office.home import CLIENT_NAME, RtccHome
 from edge_agent.rtcc.office.request import SignedRequest
 from edge_agent.rtcc.office.trust import TOPIC as TRUST_TOPIC
+from edge_agent.rtcc.state.sent_requests import AREA, read_asked
 from edge_agent.units import HOUR_NS, SECOND_NS, UtcNs
 
 WATCH_CLIENT = "rtcc-watch"
@@ -65,18 +65,19 @@ class RtccSession:
         self._is_shared = home.state.database.is_shared
         # The state's reader has that session: ``watch`` reads the answers that the workers have kept.
         watch = watch and not self._is_shared
-        self._watch = watch
         self._began = (clock or SystemClock()).utc()
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._inbox = Inbox(home)
+        self._intake = AnswerIntake(home, self._keep, self._end) if watch else None
         # The last ones of this session, for later questions; all of them are in the home.
         self._arrived: deque[Answer] = deque(maxlen=_BACKLOG)
         self._count = 0
-        self._fault: ConfigError | CustodyError | None = None
+        self._fault: ConfigError | None = None
         self._changed = threading.Condition()
         self._broker_name = f"{home.settings.broker_host}:{home.settings.rtcc_port}"
-        self._broker = Broker(broker_settings(home, watch=watch), self._take, self._clock)
+        on_message = Incoming.ack if self._intake is None else self._intake.arrivals.put
+        self._broker = Broker(broker_settings(home, watch=watch), on_message, self._clock)
 
     def __enter__(self) -> Self:
         self._broker.start()
@@ -84,13 +85,16 @@ class RtccSession:
             self._broker.close(1.0)
             settings = self._home.settings
             raise UnavailableError(f"broker does not answer: host={settings.broker_host} port={settings.rtcc_port}")
-        if self._watch:
+        if self._intake is not None:
+            self._intake.start()
             self._home.state.readers.note(self._broker_name, self._clock.utc())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._intake is not None:
+            self._intake.close()
         self._broker.close()
 
     def send(self, request: SignedRequest) -> None:
@@ -128,7 +132,6 @@ class RtccSession:
 
         Raises:
             ConfigError: The state can take no more answers in, such as one that was moved; the broker keeps them.
-            CustodyError: A pinned key in it cannot be read.
         """
         deadline = time.monotonic() + timeout_s
         for answer in self._kept(jti, deadline) if self._is_shared else self._taken(deadline):
@@ -157,7 +160,8 @@ class RtccSession:
                 key = (each.jti, each.gateway, each.seq)
                 if key not in seen:
                     seen[key] = each.taken_at
-                    yield verify_answer(each.raw, each.gateway, gateway_key(self._home, each.gateway))
+                    if (answer := self._inbox.read_again(each.gateway, each.raw)) is not None:
+                        yield answer
             since = max(since, UtcNs(newest - _OVERLAP_NS))
             seen = {key: moment for key, moment in seen.items() if moment >= since}
             if time.monotonic() + _POLL_S > deadline:
@@ -182,40 +186,28 @@ class RtccSession:
         Where somebody watches at this moment, that connection is taken over and made again: nothing is lost.
         """
         read_at = self._home.state.readers.read_at(self._broker_name)
-        if self._watch or (read_at is not None and self._clock.utc() - read_at < _WATCHED_LATELY_NS):
+        if self._intake is not None or (read_at is not None and self._clock.utc() - read_at < _WATCHED_LATELY_NS):
             return
         if self._is_shared:
             raise UnavailableError(f"nobody reads the answers: broker={self._broker_name}", "start `rtcc intake`")
         with RtccSession(self._home, watch=True, clock=self._clock, connect_timeout_s=self._connect_timeout_s):
             log.debug("answers are kept from now on")
 
-    def _take(self, message: Incoming) -> None:
-        """Take one message in, on the broker's worker thread."""
-        try:
-            answer = self._inbox.take(message.topic, message.payload)
-        except ConflictError as error:
-            log.error("answer kept for a person (rtcc watch --conflicts): %s", error)
-            answer = None
-        except EvidenceError as error:
-            # It would be as wrong the next time: acknowledged, said, and not kept.
-            log.warning("answer refused: %s", error)
-            answer = None
-        except (ConfigError, CustodyError) as error:
-            # A fault on our side, not the message's: not acknowledged, it comes again to whoever is started next.
-            with self._changed:
-                self._fault = error
-                self._changed.notify_all()
-            raise
-        message.ack()
-        if answer is not None:
-            with self._changed:
-                self._arrived.append(answer)
-                self._count += 1
-                self._changed.notify_all()
+    def _keep(self, answer: Answer) -> None:
+        """Take over an answer that is durable, on the thread of the intake."""
+        with self._changed:
+            self._arrived.append(answer)
+            self._count += 1
+            self._changed.notify_all()
+
+    def _end(self, error: ConfigError) -> None:
+        """Let whoever waits know that nothing comes any more, on the thread of the intake."""
+        with self._changed:
+            self._fault = error
+            self._changed.notify_all()
 
     def _is_area(self, jti: str) -> bool:
-        payload = jws.parse(self._home.find_request(jti) or b"", TYP).payload
-        return isinstance(payload, dict) and "cells" in payload["aud"]
+        return read_asked(self._home.find_request(jti) or b"").audience == AREA
 
 
 def broker_settings(home: RtccHome, *, watch: bool) -> BrokerSettings:
@@ -230,4 +222,5 @@ def broker_settings(home: RtccHome, *, watch: bool) -> BrokerSettings:
         first_retry_s=FIRST_RETRY_S,
         clean_start=not watch,
         session_expiry_s=_SESSION_EXPIRY_S if watch else 0,
+        receive_maximum=RECEIVE_MAXIMUM,
     )

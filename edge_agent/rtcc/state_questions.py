@@ -1,7 +1,7 @@
 """The upload servers' questions to the state: in threads of their own, for a bounded time, revocations not too often.
 
-Owns the rule that an event loop never waits for a database. Whoever gets no answer refuses for now (503): nothing is
-taken in on a guess.
+Owns the rule that an event loop never waits for a database. A server without an answer refuses for
+now (503): no upload is taken in on a guess.
 """
 
 import asyncio
@@ -15,10 +15,13 @@ from edge_agent.errors import ConfigError, UnavailableError
 ANSWER_WITHIN_S = 10.0
 """Less than a gateway waits for an answer."""
 LATELY_S = 1.0
+"""So long a "not revoked" counts while a body arrives: at most one query a second for each
+gateway."""
 NO_ANSWER = (UnavailableError, ConfigError)
 """The state is away, or refuses us: the gateway has done nothing wrong, and comes again."""
 _THREADS = 4
 _MOST_KNOWN = 4096
+"""Gateways remembered; one more empties the memory, which costs each of them one question."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +54,7 @@ class StateQuestions:
         return ask
 
     def close(self) -> None:
-        """End the threads; nobody waits for one that still waits itself."""
+        """End the threads, without waiting for one that still waits for the state."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -15,12 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from edge_agent.protocol.renewal import PATH
 from edge_agent.rtcc.receiver_certificates import Renew, answer_renewal
 from edge_agent.rtcc.receiver_namespace import AsgiMessage, Receive, Send, refuse
-from edge_agent.rtcc.server_thread import ServerThread
+from edge_agent.rtcc.server_thread import ServerThread, make_server
 from edge_agent.rtcc.state_questions import NO_ANSWER, StateQuestions
 
 _GATEWAY = re.compile(r"/gateways/(?P<gateway>[A-Za-z0-9_-]{1,64})(?:/uploads/(?P<upload>[A-Za-z0-9_-]{8,64}))?")
@@ -55,20 +53,8 @@ class UploadRules(ServerThread):
         self._is_announced, self._on_received = is_announced, on_received
         self._find_signed, self._is_revoked, self._renew = find_signed, is_revoked, renew
         self._questions = StateQuestions()
-        server = uvicorn.Server(
-            uvicorn.Config(
-                self._answer,
-                interface="asgi3",  # a bound method is not seen to be one
-                http="h11",
-                proxy_headers=False,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=2,
-            )
-        )
+        # A bound method is not seen to be ``asgi3``.
+        server = make_server(self._answer, interface="asgi3", http="h11")
         super().__init__("upload-rules", server, _bind(path))
 
     def stop(self) -> None:
@@ -106,6 +92,7 @@ class UploadRules(ServerThread):
             return {"revoked": is_revoked}
         return {
             "revoked": is_revoked,
+            # A revoked gateway begins nothing, whatever it announced before.
             "announced": not is_revoked and self._is_announced(gateway, upload),
             "signed": self._find_signed(gateway, upload) or "",
         }
@@ -115,6 +102,8 @@ def _bind(path: Path) -> socket.socket:
     if path.is_socket():
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Before `bind`, which makes the file: a `chmod` after it would leave a moment for others to
+    # connect.
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
@@ -124,7 +113,7 @@ def _bind(path: Path) -> socket.socket:
 
 
 def _show_certificate(scope: AsgiMessage) -> AsgiMessage:
-    """Put whose request it is, and the certificate that was shown to the upload server, where a renewal looks."""
+    """Put the gateway and the certificate that it showed to the upload server into the scope's state, for a renewal."""
     shown = dict(scope["headers"]).get(b"x-client-certificate", b"")
     try:
         certificate = base64.b64decode(shown, validate=True)

@@ -124,6 +124,7 @@ def _check_rate(value: object) -> int:
     if match is None:
         raise ValueError("should be a size per second, such as 500KiB/s")
     bytes_per_s = parse_size(match[1])
+    # At 16 KiB/s a clip of 20 MB takes twenty minutes.
     if bytes_per_s < 16 << 10:
         raise ValueError(f"{match[0]} is below 16KiB/s: no clip would arrive in time")
     return bytes_per_s
@@ -198,6 +199,7 @@ TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
 
 def refuse_credentials(url: str) -> None:
     """Raise ValueError where a URL carries a name or password; never repeats it."""
+    # In the authority alone: an ``@`` in the path is some cameras' own.
     if "@" in url.partition("//")[2].partition("/")[0] or _SECRET_IN_QUERY.search(url):
         raise ValueError(
             "carries a user name or password; write the URL without it, `credentials: NAME` beside it, and the "

@@ -119,7 +119,7 @@ class Substream(Part):
 
 
 class Camera(Part):
-    """One camera: where it is, how it is recorded."""
+    """One camera: its address, and the way it is recorded."""
 
     id: CameraSlug
     name: DisplayText = ""
@@ -266,6 +266,7 @@ class Config(Part):
         main_bytes = camera.size_bytes or self.buffer.size_bytes
         if quality == "main" or camera.sub is None:
             return main_bytes
+        # 8 MiB is the least that ``RingSize`` allows.
         return camera.sub.size_bytes or max(8 << 20, main_bytes // 8)
 
     def keep_for_ns(self, camera: Camera) -> int:
@@ -363,7 +364,7 @@ def load_config(path: Path) -> Config:
     """Read and check ``edge-agent.yaml``; relative paths in it start from its own folder.
 
     Raises:
-        ConfigError: Not readable, or wrong; one line for each problem, ``file:line: path: what, what is allowed``.
+        ConfigError: Not readable, or wrong; one line for each problem, ``file:line: path: problem, allowed values``.
     """
     return parse_config(read_text(path), str(path), path.absolute().parent)
 

@@ -66,8 +66,10 @@ def _resolve(tag: str, pattern: str, first: list[str]) -> None:
     _StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), first)
 
 
+# Those of YAML 1.1 go first: they read ``no`` as false and ``22:00`` as 1320.
 _StrictLoader.yaml_implicit_resolvers = {}
 _resolve("bool", r"^(?:true|false)$", ["t", "f"])
+# At most 18 digits: each such number fits into 64 bits.
 _resolve("int", r"^-?(?:0|[1-9][0-9]{0,17})$", list("-0123456789"))
 _resolve("float", r"^-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}$", list("-0123456789"))
 _resolve("null", r"^(?:null|~|)$", ["n", "~", ""])
@@ -98,7 +100,7 @@ def load_yaml(text: str, source: str, *, is_secret: bool = False) -> Located:
         is_secret: Passwords are in it: a comment behind a value is refused, because it could be the value's end.
 
     Raises:
-        ConfigError: Not the strict YAML described above; the message is ``source:line: what is wrong``.
+        ConfigError: Not the strict YAML described above; the message is ``source:line: problem``.
     """
     if len(text) > MAX_YAML_CHARS:
         raise ConfigError(f"{source}:1: longer than {MAX_YAML_CHARS} characters")
@@ -115,6 +117,7 @@ def load_yaml(text: str, source: str, *, is_secret: bool = False) -> Located:
     except _YamlLinesError as error:
         raise ConfigError(f"{source}:{error.line}: {error}") from None
     except yaml.YAMLError as error:
+        # Without PyYAML's own text, which quotes the line: a password may stand in it.
         raise _not_yaml(source, mend_syntax(text, error)) from None
     finally:
         if loader is not None:
@@ -187,7 +190,7 @@ def validate(model: type[ModelT], located: Located) -> ModelT:
     """Check a document against a pydantic model.
 
     Raises:
-        ConfigError: All problems, one a line: ``source:line: path: what is wrong, what is allowed``.
+        ConfigError: All problems, one a line: ``source:line: path: problem, allowed values``.
     """
     try:
         return model.model_validate({} if located.value is None else located.value)

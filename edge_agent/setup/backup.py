@@ -35,7 +35,10 @@ from edge_agent.setup.provision import GROUP
 from edge_agent.uplink.store.sqlite_file import refuse_other_files
 
 MAX_BYTES = 1 << 30
+"""Of the packed files: age and tar work on them in memory."""
 ARCHIVE_FOLDER = "ledger-archive"
+STORE = "releaser/state.sqlite"
+"""``Config.store_path``, within the state folder."""
 LEDGER, CHECKPOINT = "ledger.jsonl", "checkpoint.txt"
 CONFIGURATION = ("edge-agent.yaml", "consent.yaml", "credentials.yaml", "notify.yaml")
 _KEYS = {
@@ -74,6 +77,8 @@ def make_backup(config: Config, folder: Path, passphrase: str) -> bytes:
         UsageError: The ledger is too large for one backup.
     """
     state = config.state_dir
+    # Before anything is packed: a backup whose keys open with another passphrase than its envelope
+    # could not be restored.
     KeyStore(state, "owner").load_private("owner", passphrase.encode())
     open_identity(state, passphrase)
     files = {"README.txt": _README.encode()}
@@ -107,6 +112,8 @@ def open_backup(content: bytes, passphrase: str) -> Backup:
         packed = pyrage.passphrase.decrypt(content, passphrase)
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
             known = {*_KEYS, *CONFIGURATION, LEDGER, CHECKPOINT, "README.txt"}
+            # By name from a fixed list, and regular files only: no member of a tar file decides
+            # where something is written.
             files = {each.name: _content(tar, each) for each in tar if each.isfile() and each.name in known}
     except pyrage.DecryptError as error:
         raise CustodyError("the passphrase does not open this backup, or it is damaged") from error
@@ -122,31 +129,25 @@ def open_backup(content: bytes, passphrase: str) -> Backup:
 def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
     """Lay down what a backup holds, beside nothing that is there; ``init`` makes the rest.
 
+    One that was interrupted is done again by the same backup: the keys come last, and what it wrote stays. The gateway
+    that made the backup, with its keys and without its store, gets the archive alone.
+
     Returns:
         The paths that were written.
 
     Raises:
-        UsageError: There are keys already: a restore would mix two gateways.
+        UsageError: There are other keys already: a restore would mix two gateways, or two ledgers.
         CustodyError: A file cannot be written.
     """
-    if any((state_dir / "keys").rglob("*.pem")):
-        raise UsageError(f"there are keys in {state_dir} already", "a backup is restored on a gateway that has none")
-    keys = state_dir / "keys"
     archive = state_dir / ARCHIVE_FOLDER
-    places = {
-        "owner.pem": keys / "owner.pem",
-        "owner.age": keys / "owner.age",
-        "owner.pub.pem": keys / "public/owner.pem",
-        "owner.age.pub": keys / "public/owner.age.pub",
-        "gateway.pub.pem": archive / "gateway.pem",
-        LEDGER: archive / LEDGER,
-        CHECKPOINT: archive / CHECKPOINT,
-        **{name: folder / name for name in CONFIGURATION},
-    }
+    places = _list_places(folder, state_dir)
     written = []
     try:
+        if _has_other_keys(state_dir, {path: backup.files.get(name) for name, path in places.items()}):
+            _demand_lost_store(backup, state_dir)
+            places = {name: path for name, path in places.items() if path.parent == archive}
         for name, path in places.items():
-            if name not in backup.files or (name in CONFIGURATION and path.exists()):
+            if name not in backup.files or _is_kept(name, path, backup.files[name]):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             write_new_file(path, backup.files[name], _mode_of(name))
@@ -155,6 +156,43 @@ def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
     except OSError as error:
         raise CustodyError(f"cannot be written: {error.filename}: {error.strerror}") from error
     return tuple(written)
+
+
+def _has_other_keys(state_dir: Path, ours: Mapping[Path, bytes | None]) -> bool:
+    return any(path.read_bytes() != ours.get(path) for path in (state_dir / "keys").rglob("*.pem"))
+
+
+def _demand_lost_store(backup: Backup, state_dir: Path) -> None:
+    """Demand that the keys are those of the gateway that made the backup, and that its ledger is gone."""
+    public = state_dir / "keys/public"
+    for key, name in (("owner", "owner.pub.pem"), ("gateway", "gateway.pub.pem")):
+        path = public / f"{key}.pem"
+        if not path.exists() or path.read_bytes() != backup.files[name]:
+            hint = "a backup is restored on a gateway that has none"
+            raise UsageError(f"there are keys in {state_dir} already, and not all are the backup's", hint)
+    if (state_dir / STORE).exists():
+        hint = "only if it is damaged: stop the releaser and move it away first (docs/recovery.md)"
+        raise UsageError(f"this gateway has its keys and its ledger already: {state_dir / STORE}", hint)
+
+
+def _list_places(folder: Path, state_dir: Path) -> dict[str, Path]:
+    """Return where each file goes, in the order of writing."""
+    keys, archive = state_dir / "keys", state_dir / ARCHIVE_FOLDER
+    return {
+        "gateway.pub.pem": archive / "gateway.pem",
+        LEDGER: archive / LEDGER,
+        CHECKPOINT: archive / CHECKPOINT,
+        **{name: folder / name for name in CONFIGURATION},
+        "owner.age": keys / "owner.age",
+        "owner.age.pub": keys / "public/owner.age.pub",
+        "owner.pem": keys / "owner.pem",
+        "owner.pub.pem": keys / "public/owner.pem",
+    }
+
+
+def _is_kept(name: str, path: Path, content: bytes) -> bool:
+    """Tell whether what lies there stays: a configuration, or the same bytes; the rest is refused when written."""
+    return path.exists() and (name in CONFIGURATION or path.read_bytes() == content)
 
 
 def _mode_of(name: str) -> int:
@@ -196,6 +234,8 @@ def _read_ledger(path: Path) -> dict[str, bytes]:
     with acting_as_owner(path.parent):
         refuse_other_files(path)
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+            # One snapshot: leaves and signed head must be of the same moment, while the releaser
+            # goes on.
             connection.execute("BEGIN")
             leaves = [bytes(leaf) for (leaf,) in connection.execute("SELECT leaf FROM ledger_leaves ORDER BY idx")]
             note = connection.execute("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1").fetchone()
@@ -232,6 +272,7 @@ def _verify_ledger(lines: bytes, checkpoint: str, gateway: bytes) -> int:
         raise EvidenceError("the backup's gateway key is none") from error
     if not isinstance(key, Ed25519PublicKey):
         raise EvidenceError("the backup's gateway key is none")
+    # By the key in the backup itself: the passphrase vouches for that one, as for the rest.
     head = verify_checkpoint(checkpoint, read_origin(checkpoint), key)
     if head.size > size or merkle.root(head.size, read) != head.root:
         raise EvidenceError("the backup's ledger is not the one that was signed")

@@ -1,4 +1,4 @@
-"""Where a configured camera's stream is, for a command that opens a session of its own beside the recorder's."""
+"""The address of a configured camera's stream, for a command that opens a session of its own beside the recorder's."""
 
 import threading
 from collections.abc import Iterator

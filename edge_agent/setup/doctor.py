@@ -38,6 +38,8 @@ UNITS = (
     "edge-agent-adopt.path",
     "edge-agent-adopt.service",
     "edge-agent-update.timer",
+    "edge-agent-update.service",
+    "edge-agent-update-resume.service",
 )
 TIME_SERVICES = ("systemd-timesyncd.service", "chrony.service", "ntpsec.service", "ntp.service")
 _UNIT_FIELDS = ("LoadState", "ActiveState", "SubState", "Result", "UnitFileState", "NRestarts", "ExecMainStatus")
@@ -93,7 +95,7 @@ def number(value: object) -> int | float | None:
 
 
 def make_report(
-    config: Config,
+    config: Config | None,
     findings: Iterable[Inspected],
     status: Mapping[str, Mapping[str, Any]],
     run: RunProgram = run_program,
@@ -101,25 +103,27 @@ def make_report(
     """Return the report, as JSON values.
 
     Args:
-        config: For counts, sizes and folders.
+        config: For counts, sizes and folders; None if it cannot be read: what it leads to is left out.
         findings: Of ``edge-agent check``; their level and topic get in, their texts do not.
         status: The answers of both processes; empty or ``error`` where one did not.
         run: Asks the system.
     """
-    names = {camera.id: f"camera {index}" for index, camera in enumerate(config.cameras, 1)}
-    return {
+    names = {} if config is None else {camera.id: f"camera {n}" for n, camera in enumerate(config.cameras, 1)}
+    report: dict[str, object] = {
         "program": {"version": version(__version__), "sources": digest_sources().hex()[:16]},
         "machine": describe_machine(run),
         "units": {unit: describe_unit(unit, run) for unit in UNITS},
         "check": [{"level": each.level.value, "topic": _topic(each.topic, names)} for each in findings],
-        "cameras": describe_cameras(status.get("recorder", {}), names),
-        "releaser": describe_releaser(status.get("releaser", {})),
-        "clock": describe_clock(config, run),
-        "disk": describe_disk(config),
-        "custody": describe_custody(config),
-        "listening": list_listening(Path("/proc/net")),
-        "journal": count_journal(run),
     }
+    if config is not None:
+        report |= {
+            "cameras": describe_cameras(status.get("recorder", {}), names),
+            "releaser": describe_releaser(status.get("releaser", {})),
+            "clock": describe_clock(config, run),
+            "disk": describe_disk(config),
+            "custody": describe_custody(config),
+        }
+    return report | {"listening": list_listening(Path("/proc/net")), "journal": count_journal(run)}
 
 
 def describe_machine(run: RunProgram) -> dict[str, object]:

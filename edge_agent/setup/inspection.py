@@ -10,20 +10,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Literal, overload
 from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge_agent.consent.camera_state import CameraConsent, ConsentState, say_until
 from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.credentials import Login, load_logins, load_services, missing_names
 from edge_agent.custody.enrolment_file import load_enrolment, renewed_path
-from edge_agent.custody.keys import KEY_HOLDER, KeyRole, KeyStore, custody_note_path, read_guarded
+from edge_agent.custody.keys import (
+    KEY_HOLDER,
+    KeyRole,
+    KeyStore,
+    PrivateKey,
+    custody_note_path,
+    decode_named,
+    read_guarded,
+)
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import CustodyError, EdgeAgentError
 from edge_agent.host.clock import SystemClock, read_build_time
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.settings.gateway import Camera, Config, read_text
-from edge_agent.setup.machine import opens_sealed
+from edge_agent.setup.machine import open_sealed
 from edge_agent.setup.provision import erasure_note_path
 from edge_agent.units import DAY_NS, SECOND_NS, ClockState, UtcNs, encode_duration, encode_rfc3339, encode_size
 from edge_agent.uplink.inbound.consent_states import read_consent_states, read_marks
@@ -180,7 +192,7 @@ def inspect_keys(config: Config) -> Iterator[Inspected]:
             continue
         try:
             for name in (name for name, holder in KEY_HOLDER.items() if holder == role):
-                _load_pair(store, name)
+                _demand_pair(store, name, load_key(config, name))
             level = store.custody_level()
         except EdgeAgentError as error:
             yield fault(f"keys of the {role}", error)
@@ -205,10 +217,16 @@ def _inspect_sealed(config: Config, role: KeyRole) -> Inspected:
     topic, kept = f"keys of the {role}", read_custody(config)
     if os.geteuid() != 0:
         return Inspected(Level.OK, topic, f"sealed by the installer ({kept}): only the service itself can open them")
-    closed = find_closed_keys(config, role)
+    opened = {name: open_sealed(name) for name, holder in KEY_HOLDER.items() if holder == role}
+    closed = [name for name, pem in opened.items() if not pem]
     if closed:
         text = f"sealed ({kept}), and this machine does not open: {', '.join(closed)}"
         return Inspected(Level.FAULT, topic, text, "the TPM or systemd's host key is another one: docs/recovery.md")
+    try:
+        for name, pem in opened.items():
+            _demand_pair(KeyStore(config.state_dir, role), name, _decode_sealed(name, pem))
+    except EdgeAgentError as error:
+        return fault(topic, error)
     return Inspected(Level.OK, topic, f"sealed ({kept}), and this machine opens them")
 
 
@@ -216,7 +234,7 @@ def find_closed_keys(config: Config, role: KeyRole) -> list[str]:
     """Return those of a role's keys that are sealed, and that this machine does not open any more. As root."""
     if not is_sealed(config, role):
         return []
-    return [name for name, holder in KEY_HOLDER.items() if holder == role and not opens_sealed(name)]
+    return [name for name, holder in KEY_HOLDER.items() if holder == role and not open_sealed(name)]
 
 
 def is_sealed(config: Config, role: KeyRole) -> bool:
@@ -231,13 +249,40 @@ def is_sealed(config: Config, role: KeyRole) -> bool:
         return True
 
 
+@overload
+def load_key(config: Config, name: Literal["vault"]) -> X25519PrivateKey: ...
+@overload
+def load_key(config: Config, name: Literal["tls"]) -> EllipticCurvePrivateKey: ...
+@overload
+def load_key(config: Config, name: str) -> PrivateKey: ...
+def load_key(config: Config, name: str) -> PrivateKey:
+    """Load a service's private key for a person's command; as root a sealed one too, as systemd does for its service.
+
+    Raises:
+        CustodyError: It is sealed, and this machine does not open it, or this user may not; otherwise as ``KeyStore``.
+    """
+    role = KEY_HOLDER[name]
+    if not is_sealed(config, role):
+        key: PrivateKey = KeyStore(config.state_dir, role).load_private(name)  # type: ignore[call-overload]
+        return key
+    if os.geteuid() != 0:
+        raise CustodyError(f"the key {name} is sealed: root opens it")
+    pem = open_sealed(name)
+    if not pem:
+        raise CustodyError(f"the key {name} is sealed, and this machine does not open it (docs/recovery.md)")
+    return _decode_sealed(name, pem)
+
+
 def read_custody(config: Config) -> str:
     """Return the installer's note of how the credentials were sealed."""
     return read_guarded(custody_note_path(config.state_dir), forbidden=0o022).decode().strip()
 
 
-def _load_pair(store: KeyStore, name: str) -> None:
-    private = store.load_private(name)  # type: ignore[call-overload]
+def _decode_sealed(name: str, pem: bytes) -> PrivateKey:
+    return decode_named(name, pem, None, f"the sealed key {name}")
+
+
+def _demand_pair(store: KeyStore, name: str, private: PrivateKey) -> None:
     if name != "tls" and thumbprint(private.public_key()) != thumbprint(store.load_public(name)):  # type: ignore[call-overload]
         raise CustodyError(f"private and public half of {name} differ", "docs/recovery.md says what now")
 
@@ -250,9 +295,8 @@ def inspect_enrolment(config: Config) -> tuple[list[Inspected], Enrolment | None
         return [Inspected(Level.WARNING, "enrolment", text, hint)], None
     try:
         enrolment = load_enrolment(config.uplink.enrolment, renewed_path(config.store_path))
-        store = KeyStore(config.state_dir, "releaser")
-        sealed = is_sealed(config, "releaser")
-        ours = enrolment.tls_thumbprint if sealed else thumbprint(store.load_private("tls").public_key())
+        is_closed = os.geteuid() != 0 and is_sealed(config, "releaser")
+        ours = enrolment.tls_thumbprint if is_closed else thumbprint(load_key(config, "tls").public_key())
     except EdgeAgentError as error:
         return [fault("enrolment", error)], None
     if ours != enrolment.tls_thumbprint:

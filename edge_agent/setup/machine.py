@@ -121,13 +121,8 @@ def _is_loadable(library: str) -> bool:
     return True
 
 
-def opens_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bool:
-    """Tell whether this machine opens a sealed key, as systemd would for its service. As root."""
-    return bool(open_sealed(name, store))
-
-
 def open_sealed(name: str, store: Path = CREDENTIAL_STORE) -> bytes:
-    """Return a sealed key as PEM; empty if this machine does not open it. As root."""
+    """Return a sealed key as PEM, as its service gets it; empty if this machine does not open it. As root."""
     try:
         return _run("systemd-creds", "decrypt", f"--name={name}", str(store / f"edge-agent.{name}"), "-").stdout
     except (OSError, subprocess.SubprocessError):
@@ -147,7 +142,11 @@ def seal_keys(state_dir: Path, store: Path = CREDENTIAL_STORE) -> tuple[str, ...
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     drafts = [(name, _seal(name, locate_private(state_dir, name), store)) for name in names]
     for name, draft in drafts:
+        # Only once all of them came back: a machine with some keys sealed and some not is no state
+        # of its own.
         draft.rename(store / f"edge-agent.{name}")
+    # In this order: the sealed copies durable, then the note that says where keys are, then the
+    # files. A cut between two of them leaves a key twice and never nowhere.
     sync_folder(store)
     if names:
         write_small_file(custody_note_path(state_dir), b"tpm\n", mode=0o644)
@@ -162,6 +161,8 @@ def _seal(name: str, path: Path, store: Path) -> Path:
         pem = read_regular(path, _MAX_PEM_BYTES)
     try:
         _run("systemd-creds", "encrypt", "--with-key=tpm2", f"--name={name}", "-", str(draft), content=pem)
+        # Read back from the draft before any file is destroyed: a TPM that seals and does not
+        # unseal would cost the key.
         opened = _run("systemd-creds", "decrypt", f"--name={name}", str(draft), "-").stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise CustodyError(f"the TPM does not take {name}; nothing was destroyed", _explain(error)) from error

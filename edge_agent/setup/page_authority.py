@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edge_agent.units import SECOND_NS, UtcNs
 
+# Ten years: each renewal has every device of the home trust anew.
 CA_DAYS = 3650
 LEAF_DAYS = 397
 """Browsers refuse more than 398 days (CA/Browser Forum, Baseline Requirements 6.3.2)."""
@@ -62,6 +63,7 @@ def make_authority(names: Sequence[str], addresses: Sequence[str], now: UtcNs) -
     ]
     builder = (
         _begin(subject, subject, key.public_key(), now, CA_DAYS)
+        # 4.2.1.9: no authority below it, whose constraints would have to be checked too.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.NameConstraints(permitted, excluded or None), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
@@ -81,6 +83,8 @@ def covers(authority: Authority, names: Sequence[str], addresses: Sequence[str])
     """Tell whether a CA may vouch for just these names and addresses."""
     constraints = authority.certificate.extensions.get_extension_for_class(x509.NameConstraints).value
     permitted = {str(each.value) for each in constraints.permitted_subtrees or ()}
+    # Equal, not a superset: an authority that may vouch for a name that is no longer ours is made
+    # anew.
     return permitted == {*names, *(str(ipaddress.ip_network(each)) for each in addresses)}
 
 

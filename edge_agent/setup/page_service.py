@@ -48,6 +48,7 @@ ADOPT_UNIT = "edge-agent-adopt.path"
 """Has root write the terms that are signed at the desk."""
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _TIMEOUT_S = 60.0
+"""For one call of systemctl, which waits until the service says READY."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def choose_settings(
     if len(called) > MAX_NAMES:
         raise UsageError(f"at most {MAX_NAMES} names")
     port = port or (before.port if before else DEFAULT_PORT)
+    # One below the last: the desk takes the next port.
     if not 1024 <= port <= 65534:
         raise UsageError("the port is 1024 to 65534: the page's user may not take a lower one")
     desk = _choose_desk(before, desk_name, port)
@@ -215,6 +217,7 @@ def _find_authority(
             return authority, False
     except (FileNotFoundError, ValueError):
         pass
+    # Its constraints cannot be widened afterwards: another name needs another authority.
     authority = make_authority(names, settings.addresses, now)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     write_small_file(path, authority.key_pem, mode=0o600)

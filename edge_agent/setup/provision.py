@@ -118,6 +118,8 @@ def create_state(state_dir: Path, owner_passphrase: str | None, users: ServiceUs
             owner's passphrase is missing or weak, a file cannot be written, something else lies in a folder's or
             key's place, or an erasure is not finished.
     """
+    # A new vault key now would be destroyed by the erasure that is given again, with the footage
+    # recorded under it.
     if erasure_note_path(state_dir).exists():
         raise CustodyError("an erasure was begun and is not finished", "sudo edge-agent erase --everything")
     try:
@@ -137,6 +139,8 @@ def _make_folder(state_dir: Path, folder: Folder, users: ServiceUsers | None) ->
     """Make a folder and give it away; by descriptor, because the one above it may be a service's."""
     names = () if folder.path == "." else folder.path.split("/")
     try:
+        # Each step of the path by descriptor, and no link followed: root would otherwise chown the
+        # target of a service's link.
         descriptor = open_folder(state_dir, *names, make=True)
     except NotADirectoryError as error:
         hint = "remove what lies there; another place is named in edge-agent.yaml (buffer.dir, uplink.staging_dir)"
@@ -158,6 +162,8 @@ def _give_key(path: Path, user: int, group: int) -> None:
         return
     try:
         found = os.fstat(descriptor)
+        # A second name, or a file of another user: the holder of the folder may have put it there,
+        # to be given a file that is not his.
         if found.st_nlink != 1 or found.st_uid not in (0, user):
             raise CustodyError(f"not this gateway's key: {path} uid={found.st_uid} names={found.st_nlink}")
         os.fchown(descriptor, user, group)
@@ -223,6 +229,7 @@ def _create_identity(state_dir: Path, owner_passphrase: str | None) -> bool:
     if public.exists():
         raise CustodyError(f"private key is gone and its public half is not: {path}", "docs/recovery.md says what now")
     owner = locate_private(state_dir, "owner")
+    # Proves the passphrase: both of the owner's keys must open with one.
     decode_private(read_guarded(owner, forbidden=0o077), owner_passphrase.encode(), str(owner))
     content, recipient = make_identity(owner_passphrase)
     write_new_file(path, content, 0o600)

@@ -28,7 +28,7 @@ from edge_agent.host.control_socket import call
 from edge_agent.host.regular_file import NotRegularError, open_regular
 from edge_agent.host.service_user import acting_as_owner, remove_entry
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import ErasedAllEntry
+from edge_agent.ledger.owner_kinds import ErasedAllEntry
 from edge_agent.protocol.public_keys import encode_public, thumbprint
 from edge_agent.settings.gateway import Config
 from edge_agent.setup.machine import is_systemd_running
@@ -97,7 +97,11 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
         # A TPM that refuses is found out before anything is gone.
         draft = _seal(encode_private(key), sealed) if custody_note_path(config.state_dir).exists() else None
         try:
+            # The note first: from here on a kill leaves a gateway on which ``init`` refuses to make
+            # a key before this is finished.
             write_small_file(erasure_note_path(config.state_dir), b"begun\n", mode=0o644)
+            # The key before the footage: one small file, after which every ring and hold is noise,
+            # however long wiping them takes.
             _destroy_key(config.state_dir, sealed, work)
             _destroy_footage(config, work)
             _write_key(config.state_dir, key, draft, sealed)
@@ -106,6 +110,7 @@ def renew_vault(config: Config, *, has_services: bool, sealed: Path = SEALED_VAU
             raise CustodyError(f"{error.filename}: {error.strerror}", hint) from error
         with work.go_on_after_errors(config.store_path), acting_as_owner(config.store_path.parent):
             _enter(config, work)
+        # Last of the steps that a second run repeats.
         erasure_note_path(config.state_dir).unlink()
         sync_folder(config.state_dir)
     restarted = services and _start_services()
@@ -149,8 +154,10 @@ def _nobody_else(config: Config) -> Iterator[None]:
     for name in ("recorder", "releaser"):
         try:
             call(config.control_path(name), "status")
+        # Nobody listens at the socket: the process does not run.
         except UnavailableError:
             continue
+        # It answered, if only with a refusal: it runs.
         except EdgeAgentError:
             pass
         raise RingBusyError(f"the {name} runs", hint="Stop `edge-agent run`, then give the command again.")
@@ -207,6 +214,8 @@ def _shred(path: Path) -> bool:
             file.write(os.urandom(os.fstat(file.fileno()).st_size))
             file.flush()
             os.fsync(file.fileno())
+    # Destroyed by an earlier run, or never there: of a sealed key there is no file, of a plain one
+    # no sealed copy.
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (NotRegularError, PermissionError):

@@ -57,16 +57,22 @@ class Journal:
             shutil.copyfile(source, self.path(name))
             with open_reader(self.path(name)) as file:
                 os.fsync(file.fileno())
+        # The journal last: edge-agent-update-resume.service waits for that file alone, and then
+        # lays the target down unasked. Before it, a power cut leaves an update that never began.
         self._aim(NEXT)
         self._write(begun)
 
     def go_back(self, begun: Begun) -> None:
         """Note that the package before is to be installed from now on."""
+        # The target first. A power cut between the two: the old package is laid down, the new one
+        # is tried once more, and the update ends by its outcome then.
         self._aim(BEFORE)
         self._write(Begun(begun.before, begun.after, True, begun.services))
 
     def end(self) -> None:
         """Forget the update: it is carried out, or taken back."""
+        # The journal first, and durably: with a journal and without its packages, the update could
+        # be ended in neither direction.
         (self._folder / JOURNAL).unlink(missing_ok=True)
         sync_folder(self._folder)
         for name in (TARGET, NEXT, BEFORE):
@@ -75,6 +81,7 @@ class Journal:
     def _aim(self, name: str) -> None:
         draft = self.path(TARGET).with_suffix(".part")
         draft.unlink(missing_ok=True)
+        # A link that is renamed into place: at each moment the target is one of the two packages.
         draft.symlink_to(name)
         draft.rename(self.path(TARGET))
         sync_folder(self._folder)

@@ -50,6 +50,8 @@ class DebianMachine:
         except (OSError, subprocess.SubprocessError):
             return ""
         status, _, version = said.partition("|")
+        # ``ii`` alone: a package that is unpacked and not configured (``iU``, ``iF``) is between
+        # two versions.
         return version.partition("~")[0] if status.strip() == "ii" else ""
 
     def running_services(self) -> tuple[str, ...]:
@@ -58,6 +60,8 @@ class DebianMachine:
 
     def install(self, package: Path) -> None:
         """Install by path, with its dependencies."""
+        # ``_apt``, apt's own user, cannot read the package in root's folder. For five minutes
+        # another apt may hold dpkg's lock, as unattended-upgrades does.
         words = (*_APT, "-o", "DPkg::Lock::Timeout=300", "-o", "APT::Sandbox::User=root", str(package))
         try:
             with _marked():
@@ -73,6 +77,8 @@ class DebianMachine:
             done = _run(words, _ASK_TIMEOUT_S, check=False)
         except (OSError, subprocess.SubprocessError):
             return False
+        # 1 is a finding about the machine, which the version before has as well; the
+        # configuration's own is 78 (EX_CONFIG).
         return done.returncode in (0, 1)
 
     def restart(self, services: Sequence[str]) -> bool:

@@ -124,11 +124,13 @@ class Procedure:
             return str(error)
         if self._machine.installed_version() != begun.after:
             return f"the package says that it is another version than {begun.after}"
+        # Asked before the restart: until then the version before goes on recording.
         if not self._machine.accepts_configuration():
             return "it does not accept this gateway's configuration"
         return "" if self._machine.restart(begun.services) else "it did not start"
 
     def _end(self, outcome: Outcome) -> Outcome:
+        # The note first: a power cut between the two notes the update twice, and never not at all.
         self._note(outcome)
         self._journal.end()
         return outcome

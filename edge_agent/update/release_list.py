@@ -17,6 +17,7 @@ from edge_agent.errors import UpdateError
 
 NAME = "releases.json"
 MAX_BYTES = 256 * 1024
+# Without leading zeros: a second spelling of a version would be another key of ``packages``.
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
 
 VersionText = Annotated[str, StringConstraints(pattern=f"^{_VERSION.pattern}$")]
@@ -73,6 +74,8 @@ def find_step(releases: ReleaseList, running: str, package_kind: str) -> UpdateS
     newest, minimum = parse_version(releases.version), parse_version(releases.minimum)
     if newest < minimum:
         raise UpdateError("the list of releases names a newest one that is below its minimum")
+    # Never backwards, also if two keys signed it: an old version may have a hole that a later one
+    # closed.
     if newest <= parse_version(running):
         return None
     files = releases.packages.get(package_kind, {})

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SOCKET_TIMEOUT_S = 30
 MAX_PACKAGE_BYTES = 1 << 30
+# The first that fits is said, so that the base class stands last.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (ExpiredMetadataError, "has expired: it is an old copy, or nobody keeps it up"),
     (UnsignedMetadataError, "does not carry the signatures that it needs"),
@@ -67,6 +68,8 @@ class Repository:
                 f"{base}/targets/",
                 fetcher=Urllib3Fetcher(socket_timeout=SOCKET_TIMEOUT_S, app_user_agent=agent),
                 config=UpdaterConfig(max_root_rotations=64, app_user_agent=agent),
+                # The packaged root at each visit, and not the one on disk: a changed cache is no
+                # anchor of trust.
                 bootstrap=root,
             )
 
@@ -92,11 +95,13 @@ class Repository:
             target = self._updater.get_targetinfo(name)
             if target is None:
                 raise UpdateError(f"{name} is not among the files that were signed")
+            # The signed length, before the first byte is asked for.
             if target.length > max_bytes:
                 raise UpdateError(f"{name} is larger than it may be: {target.length} bytes")
             path = self._updater.find_cached_target(target)
             if path is None:
                 free = shutil.disk_usage(self._folder).free
+                # The download and the journal's copy of it are on the disk together.
                 if free < 2 * target.length:
                     raise UpdateError(f"no room for {name} in {self._folder}: {free} bytes are free")
                 path = self._updater.download_target(target)
@@ -114,6 +119,7 @@ def _told(what: str) -> Iterator[None]:
         yield
     except RepositoryError as error:
         raise UpdateError(f"{what}: {_say(error)}", "nothing was changed; what runs goes on") from error
+    # Before its base class: it is the server's fault and no outage.
     except DownloadLengthMismatchError as error:
         raise UpdateError(f"{what} {_say(error)}", "nothing was changed; what runs goes on") from error
     except (DownloadError, urllib3.exceptions.HTTPError) as error:

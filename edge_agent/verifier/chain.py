@@ -103,6 +103,7 @@ class Links:
     def find(self, place: RecordPlace) -> Link | None:
         """Return the record at a place; None if no block shows it."""
         block = self._blocks.get(place[0])
+        # A place may come out of JSON, where a boolean or a float would compare like a number.
         if block is None or type(place[1]) is not int or place[1] < 0:
             return None
         at = bisect_left(block.indexes, place[1])
@@ -193,6 +194,8 @@ def verify_blocks(file: BinaryIO, ring_id: bytes, recorder: Ed25519PublicKey) ->
             _verify_block(chain, line.members, ring_id, recorder)
         except (EvidenceError, RingError) as error:
             add_fault(chain.faults, str(error))
+        # A stranger wrote the line: JSON of any shape ends as a fault of this line, and the lines
+        # after it are read.
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             add_fault(chain.faults, f"a line of the blocks is malformed: line={number + 1}")
     found: dict[bytes, set[int]] = {}
@@ -223,6 +226,8 @@ def _verify_block(chain: Chain, line: Mapping[str, Any], ring_id: bytes, recorde
     if page.seq != line["block"] or (chain.blocks and page.seq <= chain.blocks[-1]):
         raise EvidenceError(f"block is not in its place: block={page.seq}")
     before = chain.blocks[-1] if chain.blocks else None
+    # This page signs the end of the block before it (FORMAT 3.1). Shown here and kept from there, a
+    # shortened block would pass as one that was still open.
     if before == page.seq - 1 and before not in chain.signed and not page.previous_lost:
         raise EvidenceError(f"the page that signs a block's end is kept back: block={before}")
     records, holes, value = _walk(page.seq, chain_start(raw), line["records"])
@@ -252,6 +257,8 @@ def _walk(
     for entry in lines:
         header_bytes, body = parse_b64(entry["header"]), bytes.fromhex(entry["body_sha256"])
         header = parse_header(header_bytes)
+        # Records that are not shown: the walk goes on from the value that the next header claims.
+        # The end that a page signs bears that out; ``is_signed`` excludes the records before.
         if header.seq == block and header.index > number:
             holes.append(range(number, header.index))
             number, value = header.index, header.previous_chain
@@ -279,8 +286,12 @@ def _read_page(chain: Chain, raw: bytes, ring_id: bytes, recorder: Ed25519Public
     """Verify a page; of each block there is but one."""
     page = parse_page(raw)
     verify_page(raw, page, recorder)
+    # The signature alone does not say it: a recorder signs the pages of all of its rings with one
+    # key.
     if page.ring_id != ring_id:
         raise EvidenceError(f"page is of another ring: block={page.seq}")
+    # Two signed pages of one number come from a ring that was set back, or from two recorders with
+    # one key: neither counts.
     if chain.pages.get(page.seq, page) != page:
         raise EvidenceError(f"a block has two pages: block={page.seq}")
     return page

@@ -23,6 +23,8 @@ def check_order(case: SignedBundle, manifest: ExportManifest) -> None:
     assert owner is not None  # an export brings its owner's key, if none is pinned
     if case.stored[names.ORDER] != about.sha256:
         raise EvidenceError("order.jws is not the order that the manifest names")
+    # Without a time: the order was good for five minutes, and the ledger's entry says that it was
+    # met.
     order = verify_order(case.read(names.ORDER), case.known.gateway_id, owner, None).value
     if not isinstance(order, ExportOrder) or order.recipients is None:
         raise EvidenceError("order.jws is no order for a bundle")

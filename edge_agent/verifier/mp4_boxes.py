@@ -25,8 +25,11 @@ _MAX_BOXES = 4096
 MAX_SAMPLE_BYTES = 8 << 20
 """A record holds 4 MiB; a clip that was coded anew may be somewhat larger."""
 _HEADER = struct.Struct(">I4s")
+# 8.2.2, 8.3.2: the unity matrix, in 16.16 and 2.30 fixed point.
 _IDENTITY = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+# 8.7.2: one entry ``url ``, whose flag says that the samples lie in this file.
 _SELF_CONTAINED = bytes.fromhex("00000000 00000001 0000000c 75726c20 00000001")
+# FFmpeg's empty list of iTunes tags; it writes the boxes around it in any case.
 _NO_METADATA = bytes.fromhex(
     "00000035 6d657461 00000000 00000021 68646c72 00000000 00000000 6d646972 6170706c 00000000 00000000 00"
     "00000008 696c7374"
@@ -60,7 +63,11 @@ _IN_ENTRY = frozenset({b"avcC", b"hvcC", b"esds", b"dOps", b"btrt", b"pasp", b"c
 _ENTRY_BYTES = {True: 78, False: 28}
 """Of a sample entry before the boxes in it: of pictures, of sound."""
 _TFHD_KNOWN, _TFHD_FIELDS, _TFHD_SIZE = 0x020038, 0x38, 0x10
+"""8.8.7: default-base-is-moof, and defaults of duration, size and flags. A base offset or
+another sample description would take samples from elsewhere."""
 _TRUN_KNOWN = 0x0F05
+"""8.8.8: data offset and first sample's flags; for each sample duration, size, flags and time of
+composition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ def verify_boxes(path: Path) -> None:
                 fragments.add(at)
             elif kind == b"mfra":
                 _verify_index(body, tracks, fragments)
+    # In pairs: a ``moof`` speaks of the data behind it only, and data without one are no sample's.
     middle = kinds[2:-1]
     if kinds[:2] != [b"ftyp", b"moov"] or kinds[-1:] != [b"mfra"] or middle != [b"moof", b"mdat"] * (len(middle) // 2):
         raise EvidenceError("MP4 holds other boxes than a clip does, or in another order")
@@ -108,6 +116,8 @@ def _iter_top(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes, int]]:
         file.seek(at)
         raw = file.read(_HEADER.size)
         size, kind = _HEADER.unpack(raw) if len(raw) == _HEADER.size else (0, b"")
+        # 4.2: the lengths 0 (to the end of the file) and 1 (64 bits follow) are refused with the
+        # others; the muxer writes neither.
         if size < _HEADER.size or at + size > end:
             raise EvidenceError(f"MP4 has a box of no length that fits: at={at}")
         yield at, kind, size - _HEADER.size
@@ -168,6 +178,8 @@ def _verify_movie(body: bytes) -> set[int]:
 def _verify_track(trak: Box) -> int:
     boxes = _children(trak)
     head = _find(boxes, b"tkhd").body
+    # 8.3.2: version 0, enabled and in the movie; players do not show a track that lacks either
+    # flag.
     if head[:4] != b"\x00\x00\x00\x03" or head[40:76] != _IDENTITY:
         raise EvidenceError("MP4 hides, turns or mirrors a track")
     mdia = _children(_find(boxes, b"mdia"))
@@ -178,6 +190,7 @@ def _verify_track(trak: Box) -> int:
         raise EvidenceError("MP4 has its samples elsewhere")
     tables = _children(_find(minf, b"stbl"))
     _verify_entry(_find(tables, b"stsd").body)
+    # 8.6, 8.7: in a fragmented file the tables are empty, so that their bodies are zeros.
     if any(box.body.strip(b"\0") for box in tables if box.kind != b"stsd"):
         raise EvidenceError("MP4 has samples beside its fragments")
     return int.from_bytes(head[12:16], "big")
@@ -202,6 +215,8 @@ def _verify_index(body: bytes, tracks: set[int], fragments: set[int]) -> None:
     indexed = []
     for box in (box for box in _children(Box(b"mfra", body)) if box.kind == b"tfra"):
         version, track, lengths, count = _TFRA_HEAD.unpack_from(box.body)
+        # 8.8.10: version 1 has places of 64 bits; lengths 0 are one byte each for the numbers of
+        # ``traf``, ``trun`` and sample.
         size = _TFRA_HEAD.size + count * _TFRA_ENTRY.size
         if (version, lengths, size) != (1 << 24, 0, len(box.body)):
             raise EvidenceError("MP4 has an index that cannot be read")
@@ -217,6 +232,8 @@ def _verify_index(body: bytes, tracks: set[int], fragments: set[int]) -> None:
 
 def _verify_samples(moof: bytes, size: int, tracks: set[int]) -> int:
     """The samples of a fragment fill its data, to the byte; returns how many they are."""
+    # 8.8.7: offsets count from the first byte of ``moof``; its header and that of ``mdat`` lie
+    # before the data.
     at, samples = 2 * _HEADER.size + len(moof), 0
     for start, length, count in sorted(_iter_runs(moof, tracks)):
         if start != at:

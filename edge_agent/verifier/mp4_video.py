@@ -16,6 +16,7 @@ from edge_agent.errors import EvidenceError
 
 _AS_STORED = {"ignore_editlist": "1"}
 _STILL_WIDTH = 640
+"""Pixels: of a report's pictures, for paper; the clip has the whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Mp4:
         try:
             for packet in self._container.demux():
                 if packet.size:
+                    # A packet without PTS cannot be compared with a record's, and players would
+                    # guess when to show it.
                     if packet.pts is None:
                         raise EvidenceError("MP4 holds an access unit without a time")
                     yield Mp4Unit(packet.stream_index, packet.pts, bytes(packet))
@@ -93,6 +96,7 @@ def copy_progressive(source: Path, target: Path) -> None:
             for stream in container.streams:
                 streams[stream.index] = copy.add_stream_from_template(stream, opaque=True)
                 if stream.codec_context.name == "hevc":
+                    # Without it the muxer writes ``hev1``, which players of Apple refuse.
                     streams[stream.index].codec_context.codec_tag = "hvc1"
             for packet in container.demux():
                 if packet.size:

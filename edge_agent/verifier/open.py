@@ -33,10 +33,12 @@ from edge_agent.verifier.zip_layout import iter_bytes, read_layout
 log = logging.getLogger(__name__)
 
 MAX_EVIDENCE_BYTES = 1 << 30
+"""Of one file of lines; they are read line by line."""
 MAX_CLIP_BYTES = 1 << 40
 MAX_PAPER_BYTES = 1 << 20
 """Of every part that is read as a whole: papers, ledger entry, manifest, README."""
 _NAME = re.compile(r"(clips/[0-9]{3}\.mp4|evidence/[a-z]+\.jsonl?|README\.txt|(request|consent|order|manifest)\.jws)")
+"""The whole guard against a name that leads out of the folder: always ``fullmatch``."""
 
 _FOLDERS = ("clips", "evidence", "progressive")
 _WRITTEN = ("bundle.zip", "findings.json", "certificate.txt")
@@ -107,6 +109,8 @@ def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
     """
     temporary = target.with_suffix(".part")
     try:
+        # Before the library, which takes headers that the format forbids: two readers must not take
+        # one file for two.
         verify_header(header or _read_header(path))
         keys = [pyrage.x25519.Identity.from_str(each) for each in find_identities(identity)]
         with path.open("rb") as payload, open(temporary, "wb", opener=_open_private) as plain:
@@ -184,6 +188,8 @@ def verify_zip(path: Path, known: KnownKeys | Pins, out_dir: Path, findings: Fin
         part = "manifest"
         manifest = read_manifest(out_dir, stored)
         part = "keys"
+        # Before the signature: the kind that the manifest claims decides which keys may verify it.
+        # Nothing else of it counts until then.
         keys = settle_keys(manifest, known)
         part = "manifest"
         verify_signature(out_dir, keys)
@@ -246,6 +252,8 @@ def unpack(path: Path, out_dir: Path, findings: Findings) -> dict[str, str]:
     stored: dict[str, str] = {}
     with path.open("rb") as file:
         for entry in read_layout(file):
+            # Before its first byte is written: of two entries with one name, programs extract the
+            # first or the last.
             if entry.name in stored or not _NAME.fullmatch(entry.name):
                 raise EvidenceError(f"container holds what no bundle holds: {entry.name[:60]!r}")
             if entry.size > _find_limit(entry.name):

@@ -104,6 +104,7 @@ def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed:
         offsets = _read_offsets(clip, first)
         with open_mp4(path) as mp4:
             pairs = _pair_tracks(mp4, clip, first)
+            # A track of the records without one in the MP4 would be compared with nothing.
             if not {each.unit.track for each in source.units()} <= set(pairs.values()):
                 raise EvidenceError(_OTHER_TRACKS)
             counts, strange = _compare(mp4, pairs, source, offsets)
@@ -138,6 +139,8 @@ def _read_offsets(clip: Clip, record: Media) -> dict[int, int]:
         raise EvidenceError("the manifest gives offsets of other tracks than there are")
     bases = {number: record.tracks[number].time_base for number in offsets}
     for (one, ticks), (other, more) in combinations(offsets.items(), 2):
+        # Each offset is a whole number of its track's ticks: one instant can differ by less than
+        # the coarser tick.
         if abs(ticks * bases[one] - more * bases[other]) >= max(bases[one], bases[other]):
             raise EvidenceError("sound and pictures are moved against each other")
     return offsets
@@ -181,6 +184,7 @@ def _compare(
         counts[unit.track] += 1
         if not _is_committed(track, own, unit.data):
             strange.add(unit.track)
+    # The loop ends with the MP4: units that the records promise beyond it are missing.
     if any(next(rest, None) is not None for rest in expected.values()):
         raise EvidenceError("the MP4 is shorter than what is said to be in it")
     return counts, strange
@@ -212,6 +216,8 @@ def _find_left_out(source: _ClipRecords, records: Sequence[RecordShown], chain: 
     order = (place for place, link in chain.links.iter_from(first.place) if link.kind is Kind.GOP)
     if any(record.place != next(order, None) for record in inside):
         raise EvidenceError("a record between the first and the last is left out")
+    # A block whole between two others could be left out with all its records; only the signed page
+    # of the next one shows that.
     for block in {record.place[0] for record in inside} - {first.place[0]}:
         if not chain.is_joined(block):
             raise EvidenceError(f"a block between the first and the last is left out: before block={block}")
@@ -248,6 +254,8 @@ def _date(source: _ClipRecords, video: int, allowed: Sequence[Window]) -> "array
             pictures = [unit for unit in (*shown, *media.places.values()) if unit.track == video]
             if not pictures:
                 raise EvidenceError(f"no picture tells the time of a record: block={record.place[0]}")
+            # The record's start is the time of its first access unit of video in decoding order,
+            # whatever its PTS.
             origin = min(pictures, key=lambda unit: unit.index).pts * media.tracks[video].time_base
             dated = record.ref
         distance = each.unit.pts * media.tracks[each.unit.track].time_base - origin
@@ -260,6 +268,7 @@ def _date(source: _ClipRecords, video: int, allowed: Sequence[Window]) -> "array
 
 def _demand_inside(each: _Placed, utc_ns: UtcNs, apart: Sequence[Window]) -> None:
     at = bisect_right(apart, utc_ns, key=lambda window: window.start) - 1
+    # Half-open: a picture at a window's end is outside of it.
     if at < 0 or apart[at].end <= utc_ns:
         place = each.record.place
         raise EvidenceError(

@@ -135,6 +135,7 @@ def verify_records(path: Path, chain: Chain) -> Records:
             except (EvidenceError, RingError) as error:
                 add_fault(faults, str(error))
                 continue
+            # As for blocks: any shape of JSON ends as a fault of this line.
             except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error):
                 add_fault(faults, f"a line of the records is malformed: ref={number}")
                 continue
@@ -179,6 +180,8 @@ def _verify_record(evidence: EvidenceLine, ref: int, chain: Chain) -> RecordShow
     # A record that the gateway could not take apart has none of a recording's members: nothing of it is delivered.
     if not _MEDIA & line.keys():
         return record
+    # Before anything of the line is read: the digests are then those of the chain, and each part is
+    # held against one.
     _verify_commitment(line, header.commitment, where)
     delivered = _read_media(line, where).delivered
     if any(_CLIP.fullmatch(name) is None for name in delivered):
@@ -197,9 +200,12 @@ def _verify_date(chain: Chain, link: Link, start_ns: int, where: str, *, is_reba
     """
     forged = EvidenceError(f"record is dated otherwise than it was recorded: {where}")
     if not is_rebased:
+        # The header's own time, which the chain signs: not one nanosecond may differ.
         if start_ns != link.start_ns:
             raise forged
         return True
+    # FORMAT 7.8: only a record from before the clock was set is counted back, and only if it has a
+    # time since boot.
     if not link.is_floor_only or not link.boot_ns:
         raise forged
     offset = start_ns - link.boot_ns
@@ -208,6 +214,8 @@ def _verify_date(chain: Chain, link: Link, start_ns: int, where: str, *, is_reba
     if chain.claimed.setdefault(link.boot_id, offset) != offset:
         raise forged
     off_by = chain.find_witness(link.boot_id, offset)
+    # FORMAT 7.8 takes the offset from a page or record of this boot: the nearest signed one cannot
+    # be far from it.
     if off_by is not None and off_by > _MAX_STEP_NS:
         raise forged
     return off_by is not None and off_by <= SECOND_NS
@@ -220,6 +228,7 @@ def _verify_commitment(line: Mapping[str, Any], commitment: bytes, where: str) -
 
 def _read_leaves(line: Mapping[str, Any]) -> list[bytes]:
     blob, step = parse_b64(line["digests"]), commitments.DIGEST_BYTES
+    # Before the list is made: a line of 8 MiB has room for many more digests than a record.
     if len(blob) > MAX_UNITS * step:
         raise EvidenceError(f"record has more access units than one holds: more than {MAX_UNITS}")
     return [blob[at : at + step] for at in range(0, len(blob), step)]
@@ -241,6 +250,8 @@ def _read_media(line: Mapping[str, Any], where: str) -> Media:
         tracks[track.index] = track
     digests = tuple(leaves[len(tracks) :])
     count = sum(len(part["units"]) for part in line["delivered"])
+    # Before the values are made, too. In base64 a place needs four thirds of its bytes: twice is
+    # room enough.
     if count > len(digests) or len(line["places"]) > len(digests) * 2 * _PLACE.size:
         raise EvidenceError(f"record shows more access units than it has: {where}")
     places = {place.index: place for place in _iter_places(parse_b64(line["places"]))}
@@ -251,6 +262,7 @@ def _read_media(line: Mapping[str, Any], where: str) -> Media:
     delivered = {part["clip"]: tuple(_iter_delivered(part)) for part in line["delivered"]}
     for units in delivered.values():
         order = [-1, *(unit.index for unit in units), len(digests)]
+        # Rising, so none twice, and none behind the last one that was committed to.
         if any(index >= following for index, following in pairwise(order)):
             raise EvidenceError(f"access units are not in the order of the record: {where}")
     if len(delivered) != len(line["delivered"]):

@@ -36,6 +36,7 @@ def check_request(case: SignedBundle, manifest: Manifest) -> None:
         raise EvidenceError("request.jws is not the request that the manifest names")
     if message.payload_sha256.hex() != about.payload_sha256:
         raise EvidenceError("request.jws has another payload than the manifest says")
+    # Payloads, not files: the signatures are verified below, whatever their order and number.
     if known.request is not None and jws.parse(known.request, message.typ).payload_bytes != message.payload_bytes:
         raise EvidenceError("request.jws is not the request that was sent")
     kids = jws.verify(message, {kid: signer.key for kid, signer in known.signers.items()})
@@ -92,11 +93,15 @@ def check_consent(case: SignedBundle, manifest: Manifest) -> None:
         raise EvidenceError("consent.jws is for another camera or of another version")
     if payload["facts"]["issuer"] != manifest.request.iss:
         raise EvidenceError("consent.jws is for another crime center")
+    # By the ring's id: a camera keeps its name when it is pointed at another room, and its new ring
+    # is another one to the consent.
     stream = streams.get(manifest.camera.ring)
     if stream is None or stream["quality"] != manifest.camera.quality:
         raise EvidenceError("consent.jws is not about the ring that this footage comes from")
     terms, event = parse_terms(payload["terms"]), payload["event"]
     validity = Window.parse(event["valid_from"], event["valid_until"])
+    # At the time of the decision, as the manifest has it: terms that end or change later do not
+    # undo a release.
     if not validity.start <= about.decided_at < validity.end:
         raise EvidenceError(f"consent.jws did not count when the release was decided: it is valid in {validity}")
     _demand_consented(terms.camera, manifest, thumbprint(owner))
@@ -120,6 +125,7 @@ def check_source(case: SignedBundle, manifest: Manifest, chain: Chain) -> None:
     facts = jws.parse(case.read(names.CONSENT), "owner-consent+jws").payload["facts"]
     signed = {each["ring"]: parse_b64url(each["source"]) for each in facts["streams"]}
     source = signed.get(manifest.camera.ring, ZERO_DIGEST)
+    # A page without a source (FORMAT 3.5) proves nothing about it, so it counts as foreign.
     foreign = [block for block in chain.blocks if source == ZERO_DIGEST or chain.pages[block].source != source]
     if foreign:
         raise EvidenceError(f"footage is of another source than the owner signed: block={foreign[0]}")

@@ -17,6 +17,7 @@ MAX_ENTRIES = 1100
 """999 clips and the papers beside them."""
 MAX_NAME_BYTES = 64
 _CHUNK_BYTES = 1 << 20
+"""Read at once: no entry's size decides how much memory is taken."""
 
 # APPNOTE 4.3.7, local header: signature, version, flags, method, time, date, CRC, sizes, lengths of name and extra.
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -43,7 +44,7 @@ _REGULAR_FILE = 0o100644 << 16
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry:
-    """A file in the container: where its bytes lie, and how many they are."""
+    """A file in the container: its name, the place of its bytes, their number and their CRC-32."""
 
     name: str
     at: int
@@ -104,10 +105,13 @@ def _read_end(file: BinaryIO, size: int) -> tuple[int, int]:
         count, length, at = end64[7], end64[8], end64[9]
         if at + length > size:
             raise EvidenceError("container does not end as a bundle's does")
+        # 4.3.14.1: the record's length leaves out its signature and itself, 12 bytes.
         tail = _END64.pack(b"PK\6\6", _END64.size - 12, _VERSION, _VERSION, 0, 0, count, count, length, at)
         tail += _LOCATOR.pack(b"PK\6\7", 0, at + length, 1)
     small = min(count, _LARGE_COUNT), min(length, _LARGE), min(at, _LARGE)
     tail += _END.pack(b"PK\5\6", 0, 0, small[0], *small, 0)
+    # Both ends at once, or the old one alone, as the directory's place decides: with a choice, two
+    # programs could believe two different directories.
     is_needed = (len(tail) > _END.size) == (at > _ZIPFILE_LIMIT)
     if not is_needed or at + length + len(tail) != size or _read(file, at + length, len(tail)) != tail:
         raise EvidenceError("container does not end as a bundle's does")
@@ -137,6 +141,8 @@ def _read_directory(file: BinaryIO, count: int, at: int, size: int) -> Iterator[
 def _list(fields: tuple[int, ...], name: bytes, extra: bytes, at: int) -> _Listed:
     """Read the sizes of an entry, those of a large one out of the extra field."""
     size, local_at = fields[9], fields[16]
+    # 4.5.3: only the fields that are full in the fixed part, in this order: size, compressed size,
+    # place.
     large = list(struct.unpack(f"<{len(extra[4:]) // 8}Q", extra[4:])) if extra and len(extra) % 8 == 4 else []
     if len(large) != 2 * (size == _LARGE) + (local_at == _LARGE):
         raise EvidenceError(f"container has an entry with more than a file: at={at}")
@@ -176,9 +182,13 @@ def _read_entry(file: BinaryIO, listed: _Listed, place: int) -> ZipEntry:
     # A NUL ends a name for some programs and not for others; other control characters rewrite a terminal.
     if not name.isascii() or not name.isprintable():
         raise EvidenceError(f"container has a name that is no bundle's: at={place}")
+    # Entries lie one behind the other: a byte between two of them would be seen by no program, or
+    # by one alone.
     if listed.local_at != place or _read(file, place, len(head)) != head:
         raise EvidenceError(f"container says two things of an entry, or has bytes before it: {name[:60]!r}")
     at = place + len(head)
+    # 4.3.9.2: a streamed entry's CRC and sizes come behind its data, of 64 bits here; programs that
+    # read from the beginning believe these.
     behind = _DESCRIPTOR.pack(b"PK\7\x08", listed.crc, listed.size, listed.size)
     if _read(file, at + listed.size, len(behind)) != behind:
         raise EvidenceError(f"container says two things of an entry: {name[:60]!r}")

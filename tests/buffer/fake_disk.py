@@ -1,4 +1,4 @@
-"""A disk in memory that knows what was synced, and fails when told to."""
+"""A disk in memory that knows its synced bytes, and fails on demand."""
 
 from edge_agent.errors import DurabilityError, RingError
 

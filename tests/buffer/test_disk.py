@@ -88,7 +88,7 @@ def test_failed_sync_is_final_and_never_tried_again(rig: Rig) -> None:
 
 
 def test_reopening_after_a_failed_sync_writes_the_tail_again(rig: Rig) -> None:
-    """What the page cache shows after a failed sync is not believed: it is written again before a page accepts it."""
+    """The page cache is not believed after a failed sync: it is written again before a page accepts it."""
     disk = make_fake(rig)
     writer = rig.writer_on(disk)
     rig.record(writer, 2)
@@ -102,7 +102,7 @@ def test_reopening_after_a_failed_sync_writes_the_tail_again(rig: Rig) -> None:
 
 
 def test_tail_that_the_disk_does_not_take_is_given_up(rig: Rig) -> None:
-    """Where the unsynced tail cannot be written again, the ring still opens, without it."""
+    """If the unsynced tail cannot be written again, the ring still opens, without it."""
     disk = make_fake(rig)
     writer = rig.writer_on(disk)
     drafts = rig.record(writer, 1)

@@ -53,7 +53,7 @@ def test_an_erased_block_is_erased_in_the_mirror(mirrored):
 
 
 def test_a_new_process_copies_nothing_twice(mirrored):
-    """After a restart the pages in the copy tell what is whole: a large ring is not copied again."""
+    """After a restart the pages in the copy tell which blocks are whole: a large ring is not copied again."""
     rig, mirror = mirrored
     rig.record(rig.writer(), 40)
     first = mirror.bring_up()

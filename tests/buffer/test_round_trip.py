@@ -1,4 +1,4 @@
-"""What is written is what is read back, and nothing else."""
+"""A reader gets the written records back, and no other."""
 
 import itertools
 from collections.abc import Callable
@@ -310,7 +310,7 @@ def test_erasure_finds_footage_from_after_the_clock_lost_its_source(rig: Rig) ->
 @pytest.mark.parametrize("away_ns", [3 * DAY_NS, -3 * DAY_NS], ids=["clock was slow", "clock was fast"])
 @pytest.mark.parametrize("before", [0, 3], ids=["first record of the block", "in the middle of the block"])
 def test_record_that_was_timed_before_the_clock_was_set_is_floor_only(rig: Rig, before: int, away_ns: int) -> None:
-    """What a wrong clock timed and a right one stored claims no time of its own, and dates no other record."""
+    """A record that a wrong clock timed and a right one stored claims no time of its own, and dates no other record."""
     rig.create(blocks=16)
     rig.clock.state_now, rig.clock.utc_ns = ClockState.FLOOR_ONLY, START - away_ns
     writer = rig.writer()

@@ -69,7 +69,7 @@ def test_nothing_of_another_source_is_evidence(rig: Rig) -> None:
 
 
 def test_the_owner_reads_every_source(rig: Rig) -> None:
-    """An export is of what the owner's ring holds, wherever the camera pointed."""
+    """An export is of all footage in the owner's ring, wherever the camera pointed."""
     written = record(rig, ADDRESS, BEDROOM)
     with rig.reader() as reader:
         assert {each.plaintext for each in reader.read_own(make_order(everything()))} == set(written)

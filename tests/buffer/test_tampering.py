@@ -164,7 +164,7 @@ def test_footage_of_another_camera_is_not_accepted(sample: Sample, tmp_path: Pat
 
 
 def test_page_of_a_forger_is_not_accepted(sample: Sample) -> None:
-    """Who has the vault's public key, but not the recorder's key, cannot add a block that is read."""
+    """A holder of the vault's public key, without the recorder's key, cannot add a block that is read."""
     import dataclasses
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -6,12 +6,13 @@ from datetime import date
 from hypothesis import strategies as st
 
 from edge_agent.consent.hours import WEEK_MINUTES, Hours
-from edge_agent.consent.house_state import CameraHistory, History
+from edge_agent.consent.house_state import CameraHistory, CameraInForce, History
 from edge_agent.consent.policy import Mode, Occasion, Refusal, Refusals, Signatures, Terms
+from edge_agent.consent.signed_consent import effective
 from edge_agent.protocol.request import Category, Quality, Role, Signer
 from edge_agent.protocol.verdict import Mask
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, Window
-from tests.support.gate import ISS, NEAR, NOW, admitted
+from tests.support.gate import HOME, ISS, NEAR, NOW, admitted, house_state, standing
 from tests.support.gate import terms as wide_terms
 
 BASE = admitted()
@@ -139,3 +140,14 @@ histories = st.lists(st.just(CameraHistory()) | some_history, min_size=3, max_si
     lambda counts: History(dict(zip(CAMERAS, counts, strict=True)))
 )
 moments = st.integers(0, 8 * HOUR_NS).map(lambda later: UtcNs(NOW + later))
+KNOWN = standing().consent
+three_terms = st.tuples(terms, terms, terms)
+
+
+def house_of(*signed, files=None):
+    """Return a house of verified consents, without the signing: that is tested elsewhere."""
+    cameras = {}
+    for camera, ours, theirs in zip(CAMERAS, signed, files or signed, strict=True):
+        consent = replace(KNOWN, camera=camera, terms=ours)
+        cameras[camera] = CameraInForce(HOME, consent, None, effective(ours, theirs))
+    return replace(house_state(), cameras=cameras)

@@ -144,7 +144,7 @@ def test_a_known_id_with_another_payload_is_refused_whatever_the_time():
 
 
 def test_the_audience_comes_before_replay():
-    """What is not for us is not looked up."""
+    """A request for another house is not looked up."""
     seen = SeenBefore({(ISS, JTI): SeenRequest(b"\0" * 32, None)})
     assert reason_of({"aud": {"gateway": "B" * 22}}, seen=seen) == "audience-mismatch"
 
@@ -167,7 +167,7 @@ CHANGED = {
 
 @pytest.mark.parametrize("changes", CHANGED.values(), ids=CHANGED.keys())
 def test_the_facts_of_an_incident_never_change(changes):
-    """An incident number stands for what was first reported under it."""
+    """An incident number stands for the incident that was first reported under it."""
     seen = SeenBefore(incidents={(ISS, "2026-070112"): incident_digest(request().incident)})
     assert admit(request({"jti": "B" * 22}), ME, seen, NOW, SYNC)
     assert reason_of(changes, seen=seen) == "incident-changed"

@@ -56,7 +56,7 @@ def test_meet_is_the_widest_common_part(one, other, third):
 
 @given(strategies.terms, strategies.terms)
 def test_a_file_counts_where_it_is_tighter_and_waits_where_it_is_looser(signed, file):
-    """What counts is as tight as the signature, and the difference says which part of the file waits."""
+    """The counted terms are as tight as the signed ones; the difference names the waiting part."""
     counts = effective(signed, file)
     assert is_tighter(counts, signed)
     assert is_tighter(counts, file)

@@ -61,7 +61,7 @@ def test_order_is_read_back_as_signed(order):
 
 @pytest.mark.parametrize("order", MEMBERS)
 def test_order_of_another_key_is_refused(order):
-    """Nobody but the owner orders."""
+    """The owner alone orders."""
     with pytest.raises(DenialError) as caught:
         verify_order(sign(order, key=Ed25519PrivateKey.generate()), GATEWAY, KEY.public_key(), NOW)
     assert caught.value.reason == "key-unknown"

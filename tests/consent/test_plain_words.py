@@ -101,7 +101,7 @@ def test_values_are_said_as_people_say_them(language, path, value, expected):
 
 
 def test_a_difference_says_whether_it_counts_or_waits():
-    """And what counts until it is signed."""
+    """And the terms that count until it is signed."""
     lines = dict(
         (difference.path, text)
         for difference, text in describe_differences(

@@ -154,7 +154,7 @@ def test_terms_survive_signing(terms):
 
 
 def test_equal_terms_give_equal_bytes():
-    """The order of the lists in the file is nobody's business."""
+    """The order of the lists in the file has no effect."""
     swapped = FULL.replace("[shooting, robbery]", "[robbery, shooting]")
     one, other = (parse_policy(text, "c").terms("door") for text in (FULL, swapped))
     assert json.dumps(encode_terms(one)) == json.dumps(encode_terms(other))

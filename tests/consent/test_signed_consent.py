@@ -49,7 +49,7 @@ def test_a_consent_ends_after_45_days_and_never_later_than_its_terms_say():
 
 
 def test_a_consent_discloses_one_camera_and_no_address():
-    """What travels in a bundle: this camera's terms, and a digest of where it is reached."""
+    """The part that travels in a bundle: this camera's terms, and a digest of where it is reached."""
     payload = json.loads(jws.parse(RAW, TYP).payload_bytes)
     assert payload["camera"] == "door"
     assert "rtsp" not in json.dumps(payload)
@@ -136,7 +136,7 @@ INVALID = {
 
 @pytest.mark.parametrize(("raw", "key", "detail"), INVALID.values(), ids=INVALID.keys())
 def test_a_consent_that_is_not_exactly_right_is_none(raw, key, detail):
-    """Whatever is wrong, nothing is consented to."""
+    """With any fault, nothing is consented to."""
     reason, sentence = refused(raw, key)
     assert reason == "consent-invalid"
     assert detail in sentence

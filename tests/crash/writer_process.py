@@ -29,7 +29,7 @@ def payload_of(start_ns: int, length: int) -> bytes:
 
 
 def main() -> None:
-    """Append for ever."""
+    """Append indefinitely."""
     path, folder, boot_id, length = Path(sys.argv[1]), Path(sys.argv[2]), bytes.fromhex(sys.argv[3]), int(sys.argv[4])
     pause_s = float(sys.argv[5]) if len(sys.argv) > 5 else 0.0
     clock = SystemClock(trust_wall_clock=True)

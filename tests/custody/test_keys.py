@@ -140,7 +140,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("case", DAMAGE.values(), ids=DAMAGE.keys())
 def test_load_private_reports_damage(tmp_path: Path, case: tuple) -> None:
-    """Whatever lies in the key's place is named, never a traceback."""
+    """Anything else in the key's place is named, never a traceback."""
     create_state(tmp_path, PASSPHRASE)
     path = locate_private(tmp_path, "vault")
     case[0](path)

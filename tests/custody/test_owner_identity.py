@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_pair_fits_and_the_secret_is_the_owners_alone(made: Path) -> None:
-    """What the passphrase opens is the half that bundles are sealed to."""
+    """The passphrase opens the half that bundles are sealed to."""
     assert open_identity(made, PASSPHRASE) == load_recipient(made)
     assert stat.S_IMODE(identity_path(made).stat().st_mode) == 0o600
     with pytest.raises(CustodyError, match="passphrase does not open"):

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.page.test_browser import AXE, DESK, PHONE, listen_to
+from tests.support.browser import launch_chromium
 from tests.support.page_house import HOSTILE, NUMBER, PASSPHRASE, PageHouse, read_pss_mb, request
 
 pytestmark = [
@@ -30,13 +31,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The names of the tests lead to this machine, and no other is looked up."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
-        )
+    with launch_chromium() as browser:
         yield browser
-        browser.close()
 
 
 def open_window(browser: Browser, **words: Any) -> BrowserContext:
@@ -169,7 +165,7 @@ def test_terms_are_read_aloud_while_they_are_chosen(page: PageHouse, browser: Br
 
 
 def test_hostile_texts_run_nothing_at_the_desk(page: PageHouse, browser: Browser):
-    """What strangers write is text there too."""
+    """A stranger's words are text there too."""
     page.house.requests = [request(iss=HOSTILE, purpose=HOSTILE, incident=HOSTILE)]
     page.house.title = HOSTILE
     context = open_window(browser)

@@ -64,7 +64,7 @@ def test_wrong_passphrase_and_wrong_code_are_told_and_end_in_a_new_form(page: Pa
 
 
 def test_nobody_begins_without_a_ticket_of_the_page(page: PageHouse):
-    """Who is on the Wi-Fi and no paired device rings no phone, and reads nothing."""
+    """A stranger on the Wi-Fi, without a paired device, rings no phone and reads nothing."""
     for ticket in ("", "x", page.ticket[:-1], page.ticket + "A", "\u0661", "A" * 32):
         assert page.post_desk(f"/approve/{NUMBER}", {"ticket": ticket, "camera.door": "yes"}).status == 403
         assert page.send_desk("GET", f"/approve/{NUMBER}?{urlencode({'ticket': ticket})}").status == 403

@@ -162,7 +162,7 @@ def test_nothing_is_decided_by_a_clock_that_was_set_forward(make_world):
 
 
 def test_retention_waits_for_the_owner_and_then_follows(make_world):
-    """Footage of before a week without power stays until the owner confirms the time; then it goes, also for good."""
+    """Footage of before a week without power stays until the owner confirms the time; then it goes permanently."""
 
     def was_off_for_a_week(home) -> None:
         config, clock = home.config, FakeClock(utc=SystemClock().utc() - 7 * DAY_NS)

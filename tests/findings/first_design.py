@@ -313,7 +313,7 @@ def test_a_fifo_in_place_of_a_consent_holds_up_nothing(tmp_path):
     is_held = reader.is_alive()
     with open(tmp_path / "door.jws", "wb"):  # lets it go
         pass
-    assert not is_held, "whoever reads it waits for ever"
+    assert not is_held, "whoever reads it waits indefinitely"
 
 
 def test_an_erasure_empties_no_foreign_folder(tmp_path):

@@ -54,7 +54,7 @@ def test_socket_is_closed_to_other_users(server_path: Path):
 
 
 def test_error_travels_with_hint_and_exit_code(server_path: Path):
-    """What a handler raises from the error tree reaches the person unchanged."""
+    """An error of the tree that a handler raises reaches the person unchanged."""
     with pytest.raises(EdgeAgentError, match=r"config\.yaml:3") as caught:
         call(server_path, "fail")
     assert (caught.value.hint, caught.value.exit_code) == ("mend line 3", os.EX_CONFIG)

@@ -1,4 +1,4 @@
-"""What both processes do to themselves."""
+"""The limits that both processes set themselves."""
 
 import os
 import subprocess

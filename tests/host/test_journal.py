@@ -73,7 +73,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_no_message_makes_a_field_of_its_own(journal, text):
-    """What a camera says is a value, and only that."""
+    """A camera's words are a value, and only that."""
     log, receive = journal
     log.error("camera says %s", text)
     fields = receive()

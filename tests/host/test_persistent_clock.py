@@ -128,7 +128,7 @@ def test_recording_goes_on_with_the_stepped_clock(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("doubts_steps", [True, False])
 def test_step_does_not_become_the_floor(gateway: Gateway, doubts_steps: bool) -> None:
-    """One bad answer of a time server costs no gateway its clock for good."""
+    """One bad answer of a time server costs no gateway its clock permanently."""
     clock = gateway.start(doubts_steps=doubts_steps)
     before = gateway.floor()
     gateway.kernel.step(75 * 365 * DAY_NS)
@@ -149,7 +149,7 @@ def test_deciding_clock_is_not_believed_before_it_was_looked_at(gateway: Gateway
 
 
 def test_owner_lowers_a_floor_that_lies_ahead(gateway: Gateway) -> None:
-    """A gateway that once was in 2099 is floor-only for ever, until the owner says that the clock is right."""
+    """A gateway that once was in 2099 is floor-only indefinitely, until the owner says that the clock is right."""
     now = gateway.kernel.wall
     gateway.kernel.reboot(75 * 365 * DAY_NS)
     gateway.start(LATER_BOOT)
@@ -220,7 +220,7 @@ def test_trust_bundle_raises_the_floor_of_the_running_process(gateway: Gateway) 
 
 
 def test_clock_far_behind_the_trust_bundle_is_not_believed(gateway: Gateway) -> None:
-    """Where the memory is lost, a time source that is days behind what the bundle was signed at is wrong."""
+    """If the memory is lost, a time source that is days behind what the bundle was signed at is wrong."""
     signed = gateway.kernel.wall
     gateway.path.unlink()
     gateway.kernel.reboot(-60 * DAY_NS)

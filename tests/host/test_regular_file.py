@@ -1,4 +1,4 @@
-"""Whatever lies in a file's place is refused at once, and holds up nothing; nobody opens such a path in another way."""
+"""Anything else in a file's place is refused at once, and holds up nothing; nobody opens such a path in another way."""
 
 import ast
 import os
@@ -102,7 +102,7 @@ def test_what_lies_in_a_files_place_holds_up_nothing(tmp_path: Path, use: str, p
 
 @pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS.keys())
 def test_a_start_clears_away_what_is_no_file(tmp_path: Path, plant: Callable[[Path], None]) -> None:
-    """What an earlier intruder left among holds and staged bundles keeps no later releaser from starting."""
+    """A link that an earlier intruder left among holds and staged bundles keeps no later releaser from starting."""
     for folder in ("staging", "holds"):
         (tmp_path / folder).mkdir()
         plant(tmp_path / folder / "x.ring")

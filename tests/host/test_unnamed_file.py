@@ -32,7 +32,7 @@ def test_a_file_is_there_once_it_is_kept(tmp_path):
 
 
 def test_a_file_that_is_not_kept_never_was(tmp_path):
-    """Whatever went wrong in between."""
+    """After any error in between."""
     with pytest.raises(RuntimeError), NewFile(tmp_path / "big") as new:
         new.file.write(b"x")
         raise RuntimeError

@@ -1,47 +1,19 @@
-"""The closed list of the ledger's entries."""
+"""An entry's members, as they are written into its leaf."""
 
-import ast
 import json
 import sqlite3
-from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from edge_agent.ledger import entries, table
-from edge_agent.ledger.entries import SHAPES, DecisionEntry, ExportEntry, LedgerCamera, RequestEntry, UpdateEntry
+from edge_agent.ledger.entries import LedgerCamera
+from edge_agent.ledger.gateway_kinds import UpdateEntry
+from edge_agent.ledger.owner_kinds import ExportEntry
+from edge_agent.ledger.request_kinds import DecisionEntry, RequestEntry
 from edge_agent.units import UtcNs, Window
 
-ROOT = Path(__file__).parents[2]
 AT = UtcNs(1_777_777_777_000_000_000)
 SPAN = Window(AT, UtcNs(AT + 60_000_000_000))
-
-
-def test_the_document_has_every_kind_and_member(capsys):
-    """docs/ledger.md, "Kinds", is what ``python -m edge_agent.ledger.entries`` prints."""
-    entries.main()
-    assert capsys.readouterr().out.strip() in (ROOT / "docs" / "ledger.md").read_text()
-
-
-def test_nothing_enters_the_ledger_but_a_kind_of_the_list():
-    """No module but the ledger's own appends a leaf by hand."""
-    found = []
-    for path in (ROOT / "edge_agent").rglob("*.py"):
-        if path.parent.name == "ledger":
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            is_append = isinstance(node, ast.Attribute) and node.attr == "append"
-            if is_append and isinstance(node.value, ast.Name) and node.value.id in ("ledger", "table"):
-                found.append(f"{path.name}:{node.lineno}")
-    assert found == []
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
-def test_a_shape_says_what_it_tells(shape):
-    """Each has a kind that a leaf can hold, and a sentence."""
-    assert shape.kind.islower()
-    assert shape.__doc__.endswith(".")
-    assert fields(shape)
 
 
 WRITTEN = {

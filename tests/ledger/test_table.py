@@ -1,8 +1,7 @@
 """The ledger's tables: what is entered stays, and what was changed is found."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,32 +9,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.errors import EvidenceError
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.refusal_counts import MAX_KEYS, RefusalCounter
 from edge_agent.protocol.checkpoint import encode_leaf, ledger_origin, verify_checkpoint, verify_growth, verify_proof
-from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, parse_rfc3339
+from edge_agent.units import DAY_NS, UtcNs, parse_rfc3339
+from tests.ledger.conftest import transaction
 
 ORIGIN = ledger_origin("gw-1")
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 NOW = parse_rfc3339("2026-09-21T14:13:20Z")
-
-
-@pytest.fixture
-def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
-    ledger.create_tables(connection)
-    yield connection
-    connection.close()
-
-
-@contextmanager
-def transaction(conn: sqlite3.Connection) -> Iterator[None]:
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        conn.rollback()
-        raise
-    conn.commit()
 
 
 def fill(conn: sqlite3.Connection, count: int) -> None:
@@ -144,7 +124,7 @@ TAMPERINGS: dict[str, Callable[[sqlite3.Connection], object]] = {
 def test_verify_finds_what_was_changed_on_disk(
     conn: sqlite3.Connection, tamper: Callable[[sqlite3.Connection], object]
 ) -> None:
-    """Whatever is changed by somebody without the gateway's key, verification says so."""
+    """Every change by somebody without the gateway's key is found by a verification."""
     fill(conn, 5)
     seal(conn)
     drop_guards(conn)
@@ -156,7 +136,7 @@ def test_verify_finds_what_was_changed_on_disk(
 def test_a_rewriting_with_the_gateways_key_is_found_by_a_remembered_head(
     conn: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    """Who holds the key can make another ledger that agrees with itself, but not with a head that left the house."""
+    """A holder of the key can make another ledger that agrees with itself, but not with a head that left the house."""
     fill(conn, 5)
     note = seal(conn)
     forged = sqlite3.connect(tmp_path / "forged.sqlite", isolation_level=None)
@@ -184,7 +164,7 @@ def test_a_ledger_rolled_back_to_a_copy_is_found(conn: sqlite3.Connection, tmp_p
 
 
 def test_a_checkpoint_tells_no_number_of_refusals(conn: sqlite3.Connection) -> None:
-    """Whatever happened inside, the size that leaves is a multiple of 256; nothing new, the same note again."""
+    """After any history the size that leaves is a multiple of 256; nothing new, the same note again."""
     assert verify_checkpoint(seal(conn), ORIGIN, KEY.public_key()).size == 256
     first = seal(conn)
     assert seal(conn) == first
@@ -218,7 +198,7 @@ def test_growth_is_proved_to_who_kept_a_checkpoint(conn: sqlite3.Connection) -> 
 
 
 def test_growth_of_a_rewritten_ledger_cannot_be_proved(conn: sqlite3.Connection, tmp_path: Path) -> None:
-    """Who holds the gateway's key and made another ledger of the same sizes has no proof for a checkpoint that left."""
+    """A key's holder who made another ledger of the same sizes has no proof for a checkpoint that left."""
     fill(conn, 5)
     note = seal(conn)
     forged = sqlite3.connect(tmp_path / "forged.sqlite", isolation_level=None)
@@ -271,41 +251,3 @@ def test_report_counts_by_month_agency_category_and_outcome(conn: sqlite3.Connec
         ("2026-10", "decision", 1),
     ]
     assert (lines[0].agency, lines[0].category, lines[0].outcome) == ("rtcc.a", "robbery", "deny")
-
-
-def test_the_tally_enters_one_line_per_reason_and_hour(conn: sqlite3.Connection) -> None:
-    """A flood is two numbers in the ledger; the running hour waits; what was not committed is not forgotten."""
-    refusal_counter = RefusalCounter()
-    for _ in range(1000):
-        refusal_counter.count("size", NOW)
-    refusal_counter.count("json", NOW)
-    later = UtcNs(NOW + HOUR_NS)
-    refusal_counter.count("json", later)
-    conn.execute("BEGIN IMMEDIATE")
-    refusal_counter.enter(conn, later)
-    conn.rollback()
-    with transaction(conn):
-        entered = refusal_counter.enter(conn, later)
-    refusal_counter.forget(entered)
-    assert [entry.entry for entry in ledger.entries(conn)] == [
-        {"hour": "2026-09-21T14:00:00Z", "reason": "json", "count": 1},
-        {"hour": "2026-09-21T14:00:00Z", "reason": "size", "count": 1000},
-    ]
-    with transaction(conn):
-        assert refusal_counter.enter(conn, later) == {}
-        rest = refusal_counter.enter(conn, later, running=True)
-    refusal_counter.count("json", later)
-    refusal_counter.forget(rest)
-    with transaction(conn):
-        assert list(refusal_counter.enter(conn, later, running=True).values()) == [1]
-
-
-def test_the_tally_is_bounded(conn: sqlite3.Connection) -> None:
-    """However many reasons somebody makes up, memory holds no more than a fixed number of counts."""
-    refusal_counter = RefusalCounter()
-    for number in range(1000):
-        refusal_counter.count(f"reason-{number}", NOW)
-    with transaction(conn):
-        entered = refusal_counter.enter(conn, NOW, running=True)
-    assert len(entered) <= MAX_KEYS + 1
-    assert sum(entered.values()) == 1000

@@ -126,6 +126,7 @@ def _tell_life(story: Story, cuts: int, parts: frozenset[str]) -> None:
         story.update()
     if "leaving" in parts:
         story.leave()
+        story.restore()
 
 
 def _make_packages(office: ReleaseOffice, *, with_later: bool) -> dict[str, Path]:

@@ -104,11 +104,7 @@ class Story:
     def admit(self) -> None:
         """Enrol, write terms, sign them, and let one clip out."""
         with self.step("enrolment, terms, signature"):
-            csr = self.machine.ssh("cat /etc/edge-agent/gateway.csr")
-            enrolment = self.town.city.enrol(csr.encode())
-            self.machine.ssh("cat > /home/resident/enrolment.json", content=enrolment.content)
-            self.gateway = enrolment.gateway
-            self.typist.type("sudo edge-agent enrol enrolment.json", ('Type "yes"', "yes"))
+            self._enrol()
             self.typist.edit(
                 "/etc/edge-agent/consent.yaml",
                 {
@@ -121,6 +117,13 @@ class Story:
             self.wait_clock()
             self.typist.type("sudo edge-agent status")
         self.release("a request, a clip, and what the RTCC makes of it")
+
+    def _enrol(self) -> None:
+        csr = self.machine.ssh("cat /etc/edge-agent/gateway.csr")
+        enrolment = self.town.city.enrol(csr.encode())
+        self.machine.ssh("cat > /home/resident/enrolment.json", content=enrolment.content)
+        self.gateway = enrolment.gateway
+        self.typist.type("sudo edge-agent enrol enrolment.json", ('Type "yes"', "yes"))
 
     def release(self, what: str) -> None:
         """One request to its end."""
@@ -178,8 +181,8 @@ class Story:
                 time.sleep(6 + 2.3 * (number % 5))
                 if wait_moment is not None:
                     wait_moment()
+                at_ns = time.time_ns()  # behind it connections are hung up, which takes a busy host a second
                 self.machine.cut_power()
-                at_ns = time.time_ns()
                 if losses is not None:
                     print(f"   {losses()}", flush=True)
                 self.machine.start()
@@ -297,6 +300,30 @@ class Story:
             after = self.machine.ssh(f"cd /var/lib/edge-agent; {heads}").splitlines()
             if len({*before, *after}) != 4:
                 raise MachineError(f"vault's key or ring are the old ones: {before} {after}")
+
+    def restore(self) -> None:
+        """The disk is lost, the backup is not: the same owner and rules, another gateway, a ledger that knows both."""
+        with self.step("everything is lost but the backup: it records again, as the same owner's"):
+            before = self.machine.ssh("cat /var/lib/edge-agent/keys/public/owner.pem")
+            self.machine.ssh("systemctl disable -q --now edge-agent.target && systemctl stop 'edge-agent*'")
+            self.machine.ssh("find /var/lib/edge-agent /etc/edge-agent -mindepth 1 -delete")
+            self.typist.type(
+                "sudo edge-agent init --from-backup backup.age", _ASKED, ("for the phones of your home", "n")
+            )
+            self.typist.type("sudo edge-agent check")
+            self.typist.type("sudo systemctl enable --now edge-agent.target")
+            self.wait_recording()
+            if self.machine.ssh("cat /var/lib/edge-agent/keys/public/owner.pem") != before:
+                raise MachineError("it is another owner's")
+        with self.step("enrolled and signed anew; the terms are the backup's"):
+            self._enrol()
+            self.typist.type("sudo edge-agent consent sign", ('Type "yes"', "yes"), _ASKED)
+            self.wait("the ledger begins with the old one's head", "edge-agent ledger show --all", " restored ", 60)
+            archived = self.machine.ssh("cat /var/lib/edge-agent/ledger-archive/ledger.jsonl").splitlines()
+            self.note("entries in the archive", len(archived))
+            self.machine.ssh("edge-agent ledger verify && edge-agent ring check")
+            self.wait_clock()
+        self.release("it releases under the terms that were restored")
 
     def demand_readme(self) -> None:
         """Demand that each line of README's "Install it" was typed as it is written there."""

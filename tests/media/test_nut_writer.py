@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.errors import IntegrityError
+from edge_agent.media.nut_frames import read_frames, split_header
 from edge_agent.media.nut_writer import write_nut
 from edge_agent.media.packets import NutPacket, TrackTemplate, describe_stream, interleave
-from edge_agent.uplink.clip.nut_reader import StoredTrack, read_nut
+from edge_agent.uplink.clip.nut_reader import NutRunReader, StoredTrack, read_nut
 
 TICKS_PER_PICTURE = 3600
 MJPEG = TrackTemplate(0, "video", "mjpeg", Fraction(1, 90_000), b"", 64, 48, 0, 0)
@@ -227,3 +229,71 @@ def test_what_no_demuxer_would_take_is_not_written(track: TrackTemplate, pts: in
     """Such a file would be read as damaged; the error names no data."""
     with pytest.raises(ValueError, match=told):
         write_nut([track], [NutPacket(0, pts, pts, 1, True, b"picture")])
+
+
+def read_both(first: bytes, data: bytes) -> tuple[Any, Any]:
+    """Read a file by FFmpeg alone, and by a reader that has read one with the same headers before; pictures' durations
+    are FFmpeg's guess, and left out."""
+
+    def outcome(read: Any) -> Any:
+        try:
+            tracks, packets = read(data)
+        except IntegrityError as error:
+            return str(error)
+        return tracks, [p if tracks[p.track].kind == "audio" else p._replace(duration=0) for p in packets]
+
+    reader = NutRunReader()
+    reader.read(first)
+    assert reader._header
+    return outcome(read_nut), outcome(reader.read)
+
+
+def two_files(codec: str) -> tuple[bytes, bytes]:
+    """Write two records of a run, the later one larger than FFmpeg's limit of a frame without checksum."""
+    encoder, name, options = CODECS[codec]
+    packets = encode(encoder, options=options)
+    later = [p._replace(pts=p.pts + (1 << 24), dts=p.dts + (1 << 24)) for p in packets]
+    later[3] = later[3]._replace(data=later[3].data + bytes(140_000))
+    tracks = [template(name, packets)]
+    return write_nut(tracks, packets), write_nut(tracks, later)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_frames_are_found_without_ffmpeg(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The later records of a run give what FFmpeg's demuxer gives, which is not asked."""
+    first, second = two_files(codec)
+    theirs, ours = read_both(first, second)
+    assert ours == theirs
+    reader = NutRunReader()
+    reader.read(first)
+    monkeypatch.setattr("edge_agent.uplink.clip.nut_reader.read_nut", lambda _: pytest.fail("FFmpeg was asked"))
+    assert len(reader.read(second)[1]) == len(theirs[1])
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_alaw"])
+def test_frames_of_sound_are_found_without_ffmpeg(codec: str) -> None:
+    """Sound has the duration that FFmpeg gives it."""
+    track, sound = encode_sound(codec)
+    pictures = encode("libx264", options={"bf": "2"})
+    tracks = [template("h264", pictures), replace(track, index=1)]
+    first = write_nut(tracks, interleave(tracks, pictures + [p._replace(track=1) for p in sound]))
+    theirs, ours = read_both(first, first)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("bit", [1, 64, 128])
+def test_a_damaged_file_is_read_as_ffmpeg_reads_it(bit: int) -> None:
+    """A wrong bit in any byte of headers, syncpoints and frame headers, and a file cut short anywhere near them."""
+    first, second = two_files("h264 with B-frames")
+    header, count = split_header(second)
+    at, places = len(header), set(range(0, len(header) + 40))
+    for frame in read_frames(second, at, count):
+        begin = second.index(frame[3], at)
+        places |= set(range(max(at, begin - 30), begin + 2))
+        at = begin + len(frame[3])
+    for place in sorted(each for each in places if each < len(second)):
+        wrong = bytearray(second)
+        wrong[place] ^= bit
+        for data in (bytes(wrong), second[:place]):
+            theirs, ours = read_both(first, data)
+            assert ours == theirs, place

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
+from tests.support.browser import launch_chromium
 from tests.support.page_house import HOSTILE, JTI, NUMBER, PageHouse, free_port, read_pss_mb, request
 
 AXE = Path(__file__).parents[1] / "peers" / "chromium" / "node_modules" / "axe-core" / "axe.min.js"
@@ -31,13 +32,8 @@ Open = Callable[..., BrowserContext]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's own; the names of the tests lead to this machine, and no other is looked up."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
-        )
+    with launch_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -171,7 +167,7 @@ def test_reads_and_stops_without_scripts(page: PageHouse, paired: Open):
 
 
 def test_page_shows_a_new_request_by_itself(page: PageHouse, paired: Open):
-    """Whoever leaves the page open sees what comes, and sees it counted down."""
+    """A resident who leaves the page open sees new requests, and sees them counted down."""
     page.house.requests = []
     tab = paired().new_page()
     tab.goto(page.origin + "/")

@@ -143,7 +143,7 @@ def test_fault_of_the_page_itself_is_one_line(page: PageHouse, cookie: str):
 
 
 def test_page_has_fewer_threads_than_its_unit_allows(monkeypatch: pytest.MonkeyPatch):
-    """Whatever is asked at once while a process takes requests and does not answer."""
+    """All that is asked at once while a process takes requests and does not answer."""
     monkeypatch.setattr(control_socket, "_WORKERS", 64)
     limit = int(UNIT.read_text().split("TasksMax=")[1].split()[0])
     house = FakeHouse()
@@ -297,7 +297,7 @@ def test_guessing_a_code_meets_growing_pauses(page: PageHouse):
 
 
 def test_name_that_cannot_be_one_does_not_use_the_code_up(page: PageHouse):
-    """Who mistypes tries again; a name that is taken gets a number."""
+    """A resident who mistypes tries again; a name that is taken gets a number."""
     code = page.code()
     assert page.post("/pair", {"code": code, "name": " "}).status == 403
     for name in ("twin", "twin"):
@@ -341,7 +341,7 @@ def test_who_never_begins_tls_is_counted_and_ended(page: PageHouse, cookie: str)
 
 
 def test_a_hundred_silent_connections_take_no_more_places_than_there_are(page: PageHouse, cookie: str):
-    """Whatever somebody on the Wi-Fi holds open, the process has few sockets."""
+    """However many connections somebody on the Wi-Fi holds open, the process has few sockets."""
     assert page.process is not None
     folder = Path(f"/proc/{page.process.pid}/fd")
     before = len(list(folder.iterdir()))
@@ -399,7 +399,7 @@ def test_refusal_of_a_process_is_shown_in_its_words(page: PageHouse, cookie: str
 
 
 def test_secrets_are_hashed_at_rest_and_logged_nowhere(page: PageHouse, cookie: str):
-    """Whoever reads the page's folder or its log cannot become a device."""
+    """A reader of the page's folder or of its log cannot become a device."""
     secret = cookie.partition("=")[2]
     code = page.code()
     page.post("/pair", {"code": code, "name": "logged"})

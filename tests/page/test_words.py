@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge_agent.capture.reasons import REASONS
 from edge_agent.errors import ConfigError, EdgeAgentError, UsageError
-from edge_agent.ledger.entries import SHAPES
+from edge_agent.ledger.kinds import SHAPES
 from edge_agent.page.devices import MAX_DEVICES, Devices
 from edge_agent.page.pairing import LIFE_S, Pairing
 from edge_agent.page.recordings import read_days
@@ -112,7 +112,7 @@ def test_no_guess_is_the_code(guesses):
 
 
 def test_pauses_grow_to_a_minute_for_each_address_alone():
-    """Who guesses from one phone keeps nobody else out."""
+    """A guesser at one phone keeps no other phone out."""
     watch = Watch()
     pairing = Pairing(watch)
     code = pairing.offer()

@@ -23,7 +23,7 @@ TICK_S = 0.01
 
 
 def bogus_payloads(seed: int = 1) -> Iterator[bytes]:
-    """Yield what must fail checks 1 to 5, each in another way, for ever."""
+    """Yield what must fail checks 1 to 5, each in another way, indefinitely."""
     rng = random.Random(seed)
     signed = {"protected": "e30", "signature": "x" * 86}
     makers: list[Any] = [
@@ -56,9 +56,12 @@ class Flood:
     def _count(self, *_: object) -> None:
         self.acknowledged += 1
 
-    def run(self, topic: str, rate: int, seconds: float, genuine: bytes | None, genuine_at_s: float) -> dict[str, Any]:
+    def run(
+        self, topic: str, rate: int, seconds: float, genuine: bytes | None = None, genuine_at_s: float = 0,
+        payloads: Iterator[bytes] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Publish for so many seconds; returns the figures."""
-        payloads, sent, started = bogus_payloads(), 0, time.monotonic()
+        payloads, sent, started = payloads or bogus_payloads(), 0, time.monotonic()
         genuine_sent_at: float | None = None
         while (elapsed := time.monotonic() - started) < seconds:
             if genuine is not None and genuine_sent_at is None and elapsed >= genuine_at_s:

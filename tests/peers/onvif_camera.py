@@ -76,9 +76,9 @@ class OnvifSettings:
     chatters: bool = False
     """It has something to tell at every pull."""
     drips: bool = False
-    """It answers a pull for ever, byte by byte."""
+    """It answers a pull indefinitely, byte by byte."""
     grants_s: float = 0
-    """A pull point lasts for so long, whatever is asked for; 0 for ever."""
+    """A pull point lasts for so long, whatever is asked for; 0 indefinitely."""
     grants_truly: bool = True
     """It says so."""
     renews: bool = True

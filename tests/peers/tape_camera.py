@@ -1,13 +1,26 @@
 """A camera that plays a tape: what another one said and sent (``edge_agent.capture.rtsp.tape``)."""
 
+import contextlib
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 
 from edge_agent.capture.rtsp.tape import read_tape
+
+
+def serve_in_turn(server: socket.socket, talk: Callable[[socket.socket, BufferedReader], None]) -> None:
+    """Talk to one client after the other, until the socket is closed; one that leaves early is none less."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
+            talk(connection, lines)
 
 
 class TapeCamera:
@@ -24,16 +37,7 @@ class TapeCamera:
         self.url = ""
 
     def serve(self, server: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as lines:
-                try:
-                    self._play(connection, lines)
-                except OSError:
-                    continue
+        serve_in_turn(server, self._play)
 
     def _play(self, connection: socket.socket, lines: Iterator[bytes]) -> None:
         """Answer each request as that of the tape was, until it plays; then send the rest."""

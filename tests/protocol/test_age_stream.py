@@ -38,7 +38,7 @@ def test_every_recipient_opens_it(length, size):
 @pytest.mark.peer
 @pytest.mark.parametrize("length", [1, CHUNK, 9 * CHUNK + 77])
 def test_the_stock_program_opens_it(tmp_path: Path, length):
-    """Debian's ``age`` is who will open it in a court's office."""
+    """A court's office will open it with Debian's ``age``."""
     identity = pyrage.x25519.Identity.generate()
     (tmp_path / "key").write_text(str(identity))
     data = os.urandom(length)

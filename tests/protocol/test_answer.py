@@ -132,7 +132,7 @@ MISFITS = {
 
 @pytest.mark.parametrize("changes", MISFITS.values(), ids=MISFITS)
 def test_an_answer_with_a_member_too_many_is_never_signed(changes):
-    """What a verifier would refuse, or what a refusal must not say, does not leave the encoder."""
+    """An answer that a verifier would refuse, or that tells more than a refusal may, does not leave the encoder."""
     with pytest.raises((ValueError, TypeError)):
         encode_answer(dataclasses.replace(BARE, **changes), KEY)
 

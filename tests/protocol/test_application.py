@@ -38,7 +38,7 @@ def all_uris():
 
 
 def test_an_application_gives_back_its_four_keys():
-    """What a gateway writes is what the RTCC pins."""
+    """The RTCC pins the keys that the gateway wrote."""
     application = verify_csr(encode_csr(TLS, **KEYS))
     assert application.tls == TLS.public_key()
     assert (application.gateway, application.recorder, application.owner) == tuple(KEYS.values())

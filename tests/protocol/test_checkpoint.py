@@ -71,7 +71,7 @@ def test_a_leaf_is_canonical_json() -> None:
 
 @given(st.dictionaries(st.text(max_size=5), json_values, max_size=4))
 def test_any_plain_entry_comes_back(entry: dict[str, object]) -> None:
-    """What is entered is what is read, whatever JSON without floats it is."""
+    """A reader gets the entered members back, for any JSON without floats."""
     assert parse_leaf(encode_leaf("decision", AT, entry, SALT)).entry == entry
 
 
@@ -168,7 +168,7 @@ WRONG_NOTES: dict[str, Any] = {
 
 @pytest.mark.parametrize("note", WRONG_NOTES.values(), ids=WRONG_NOTES)
 def test_a_wrong_note_is_refused(note: str) -> None:
-    """Whatever was changed in a note, it is refused with a plain error."""
+    """A note with any change is refused with a plain error."""
     with pytest.raises(EvidenceError):
         verify_checkpoint(note, ORIGIN, KEY.public_key())
 

@@ -171,7 +171,7 @@ def test_parse_enrolment_refuses_what_is_not_json() -> None:
 
 
 def test_load_enrolment_guards_the_file(tmp_path: Path) -> None:
-    """Who can write the file can choose another RTCC."""
+    """A writer of the file can choose another RTCC."""
     path = tmp_path / "enrolment.json"
     with pytest.raises(ConfigError, match="missing"):
         load_enrolment(path)

@@ -39,7 +39,7 @@ def test_known_distances():
 
 @given(st.floats(-80, 80), st.floats(-180, 179.99), st.floats(1, 5000), st.floats(0, 1), st.floats(0, 2 * math.pi))
 def test_no_cell_of_the_circle_is_missed(lat, lon, radius, share, angle):
-    """Whoever lives inside the circle lives in one of the cells."""
+    """A house inside the circle lies in one of the cells."""
     reach = math.degrees(share * radius / 6_371_008.8)
     near = (lat + reach * math.sin(angle) * 0.999, lon + reach * math.cos(angle) / math.cos(math.radians(lat)) * 0.999)
     near = (near[0], (near[1] + 180) % 360 - 180)

@@ -55,7 +55,7 @@ def test_the_table_of_reasons_is_that_of_the_code(capsys):
 
 
 def test_every_reason_is_named_by_some_test():
-    """A code that no test expects is one that nobody has seen."""
+    """A code that no test expects was never seen."""
     tests = "\n".join(path.read_text() for path in Path(__file__).parents[1].rglob("*.py"))
     answered = {"owner-denied", "owner-cancelled", "grant-narrowed"}  # entered by the releaser, not found by the gate
     assert [code for code in CAUSES if f'"{code}"' not in tests and code not in answered] == []

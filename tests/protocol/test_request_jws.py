@@ -57,7 +57,7 @@ def with_payload(text: bytes) -> bytes:
 
 
 def test_a_good_request_verifies_and_says_who_signed():
-    """What the signers wrote comes out as values, with their persons and roles."""
+    """The signers' request comes out as values, with their persons and roles."""
     request = verify_request(GOOD, TRUST, NOW)
     assert (request.iss, request.jti, request.raw) == (ISS, JTI, GOOD)
     assert request.payload_sha256 == jws.parse(GOOD, TYP).payload_sha256

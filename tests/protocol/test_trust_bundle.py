@@ -30,7 +30,7 @@ def signed(signers=None, **changes):
 
 
 def test_a_bundle_of_two_roots_is_believed():
-    """What the roots signed comes out as values."""
+    """The bundle that the roots signed comes out as values."""
     assert (CURRENT.version, CURRENT.iss, CURRENT.roots.threshold) == (5, "rtcc.example-city", 2)
     assert set(CURRENT.keys) == {RTCC.kid(person) for person in RTCC.people}
     assert (CURRENT.recipient("evidence"), CURRENT.recipient("escrow")) == (EVIDENCE, ESCROW)

@@ -14,9 +14,11 @@ from edge_agent.errors import UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.protocol.application import encode_csr
 from edge_agent.protocol.request import Category, Incident, Place
+from edge_agent.rtcc.answers import Inbox, gateway_of, jti_of
 from edge_agent.rtcc.office.enrol import enrol_server
 from edge_agent.rtcc.office.home import HomeSettings, RtccHome
 from edge_agent.rtcc.state.database import CityDatabase
+from edge_agent.rtcc.state.inbound import NewMessage
 from edge_agent.units import HOUR_NS, MINUTE_NS, UtcNs, Window
 from tests.peers.postgresql import PostgreSql
 from tests.peers.process import PeerProcess
@@ -71,6 +73,16 @@ def home(tmp_path, database):
     home = RtccHome.create(tmp_path / "home", replace(SETTINGS, database=database), NOW)
     yield home
     home.state.database.close()
+
+
+def take(home, topic, payload):
+    """Judge one message as a worker does; return the answer that was kept, or raise why there is none."""
+    with home.state.database.begin() as connection:
+        message = NewMessage(topic, payload, gateway_of(topic) or "", jti_of(payload))
+        judged = Inbox(home).judge_one(connection, message)
+    if (error := judged.fault or judged.waits) is not None:
+        raise error
+    return judged.answer
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from edge_agent.rtcc.deliveries import assemble, deliveries, find_upload, load_d
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.state import exchanges, tables
 from edge_agent.units import DAY_NS, HOUR_NS, UtcNs, encode_rfc3339
-from tests.rtcc.conftest import NOW, Applicant
+from tests.rtcc.conftest import NOW, Applicant, take
 
 JTI = "j" * 22
 IN_AN_HOUR = UtcNs(NOW + HOUR_NS)
@@ -60,13 +60,11 @@ def file(gateway):
 
 @pytest.fixture
 def send(home, applicant, gateway):
-    inbox = Inbox(home)
-
     def send(seq, status=Status.UPLOADING, key=None, topic=None, **changes):
         members = {"sent_bytes": seq, "total_bytes": 1 << 20} if status is Status.UPLOADING else {}
         answer = Answer(gateway, home.settings.iss, JTI, seq, NOW, status, **members)
         raw = encode_answer(dataclasses.replace(answer, **changes), key or applicant.gateway)
-        return inbox.take(topic or f"rtcc/1/gw/{gateway}/res", raw)
+        return take(home, topic or f"rtcc/1/gw/{gateway}/res", raw)
 
     return send
 
@@ -103,7 +101,7 @@ def test_a_delivered_answer_brings_the_key(home, send, gateway, file):
 
 
 def test_header_and_payload_make_a_stock_age_file(home, send, gateway, tmp_path, file):
-    """What was uploaded opens with the key that came in the answer; a byte more or less, and it is not assembled."""
+    """The upload opens with the key that came in the answer; a byte more or less, and it is not assembled."""
     recipient = home.recipients()["evidence"]
     payload = io.BytesIO()
     header, sha256, size = seal_stream(iter([b"the bundle"]), [recipient], payload)
@@ -158,7 +156,7 @@ def test_a_gateway_cannot_take_anothers_delivered_away(home, send, gateway, file
         Answer(other_id, home.settings.iss, JTI, 0, NOW, Status.DELIVERED, files=(file,)), other.gateway
     )
     with pytest.raises(ConflictError, match="another's"):
-        Inbox(home).take(f"rtcc/1/gw/{other_id}/res", raw)
+        take(home, f"rtcc/1/gw/{other_id}/res", raw)
     assert list(deliveries(home)) == []
     assert kept_conflicts(home) == [(other_id, JTI, raw)]
     send(0, Status.DELIVERED, files=(file,))
@@ -166,7 +164,7 @@ def test_a_gateway_cannot_take_anothers_delivered_away(home, send, gateway, file
 
 
 def test_a_payload_in_anothers_folder_is_not_the_deliverys(home, send, file):
-    """What another gateway uploaded under the victim's name is never opened as the victim's."""
+    """A payload that another gateway uploaded under the victim's name is never opened as the victim's."""
     send(0, Status.DELIVERED, files=(file,))
     for folder in (home.received_dir, home.received_dir / ("x" * 22)):
         folder.mkdir(exist_ok=True)
@@ -197,7 +195,7 @@ def test_an_answer_that_contradicts_is_kept_for_a_person(home, send, gateway, fi
 
 
 def test_an_answer_that_the_state_refuses_is_kept_for_a_person(home, send, gateway, file):
-    """A constraint that would refuse it for ever ends in a conflict, once, and leaves nothing half done."""
+    """A constraint that would refuse it indefinitely ends in a conflict, once, and leaves nothing half done."""
     place = {"jti": JTI, "gateway": gateway, "seq": 3, "status": "queued"}
     with home.state.database.begin() as connection:
         connection.execute(insert(tables.answers), {**place, "raw": b"", "taken_at_ns": 0})
@@ -318,6 +316,6 @@ def test_what_one_request_may_announce_is_bounded(home, send, gateway):
 
 @pytest.mark.parametrize("path", ["../x/12345678", "..", "", "a" * 65, "upload.json"])
 def test_no_name_leads_out_of_the_announced(home, gateway, path):
-    """What the receiver asks about is a gateway's plain name."""
+    """The receiver asks about a gateway's plain name."""
     assert not is_announced(home, gateway, path, UtcNs(0))
     assert not is_announced(home, path, "12345678", UtcNs(0))

@@ -32,7 +32,7 @@ from edge_agent.rtcc.state.tables import answers as answers_table
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
 from tests.peers.city_process import MOMENTS
 from tests.peers.wait import wait_until
-from tests.rtcc.conftest import Applicant
+from tests.rtcc.conftest import Applicant, take
 
 pytestmark = [pytest.mark.peer, pytest.mark.city, pytest.mark.needs("mosquitto")]
 ROOT = Path(__file__).parents[2]
@@ -206,7 +206,7 @@ def test_a_home_moves_to_a_server(home, applicant, now, postgresql, capsys):
     gateway = enrol(home, applicant.csr, now).gateway
     (jti,) = ask(home, 1)
     queued = Answer(gateway, home.settings.iss, jti, 0, now, Status.QUEUED, cameras=("door",), not_before=now)
-    Inbox(home).take(f"rtcc/1/gw/{gateway}/res", encode_answer(queued, applicant.gateway))
+    take(home, f"rtcc/1/gw/{gateway}/res", encode_answer(queued, applicant.gateway))
     url = postgresql.make_database()
     assert main(["state", "move", "--home", str(home.path), "--url", url]) == 78  # no tables yet
     assert main(["state", "create", "--url", url]) == 0

@@ -9,12 +9,11 @@ import pytest
 from edge_agent.protocol.age_stream import seal_stream
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.protocol.checkpoint import Checkpoint, encode_growth, ledger_origin, sign_checkpoint
-from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.cli import COMMANDS, build_parser, main
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import RtccHome
 
-from .conftest import NOW
+from .conftest import NOW, take
 
 ASK = [
     "--incident", "2026-004711", "--category", "robbery", "--place", "40.7128,-74.006", "--reported-at", "20m-ago",
@@ -141,7 +140,7 @@ def delivered(made, applicant, tmp_path):
     header, sha256, size = seal_stream(iter([b"no bundle"]), [home.recipients()["evidence"]], payload)
     files = (DeliveredFile("door", upload, sha256, size, header),)
     answer = Answer(gateway, home.settings.iss, jti, 0, NOW, Status.DELIVERED, files=files)
-    Inbox(home).take(f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
+    take(home, f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
     (home.received_dir / gateway).mkdir(parents=True)
     (home.received_dir / gateway / upload).write_bytes(payload.getvalue())
     return upload, jti, gateway

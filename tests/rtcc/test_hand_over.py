@@ -1,4 +1,4 @@
-"""What is handed over explains itself: names, report, digests, and a bundle that other programs verify."""
+"""The handed-over folder explains itself: names, report, digests, and a bundle that other programs verify."""
 
 import re
 import shutil
@@ -160,7 +160,7 @@ def test_a_bundle_without_a_manifest_is_not_handed_over(opened, tmp_path):
 
 
 def test_nothing_is_overwritten(opened, tmp_path):
-    """What was handed over once stays as it is."""
+    """A folder that was handed over once stays as it is."""
     hand(opened, tmp_path)
     with pytest.raises(EvidenceError, match="handed over before"):
         hand(opened, tmp_path)

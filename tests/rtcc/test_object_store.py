@@ -17,13 +17,13 @@ import pytest
 from edge_agent.errors import DeliveryError, EvidenceError, UnavailableError, UploadLostError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
 from edge_agent.rtcc import cli
-from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.object_store import ObjectStore as Bucket
 from edge_agent.rtcc.office.enrol import enrol
 from tests.peers.object_store import ROOT, ObjectStore
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
 from tests.peers.upload_hosts import StoreHost
+from tests.rtcc.conftest import take
 from tests.rtcc.test_upload_servers import raw
 
 pytestmark = [pytest.mark.peer, pytest.mark.city, pytest.mark.needs("go", "weed")]
@@ -122,7 +122,7 @@ def test_a_payload_that_is_not_taken_is_said_with_its_last_byte(host: StoreHost)
 
 
 def test_another_number_of_the_parts_is_another_upload(host: StoreHost, pki: Pki) -> None:
-    """Whoever makes the store's part of an id up finds nothing, and spoils nothing of the upload that is there."""
+    """A client that makes up the store's part of an id finds nothing, and spoils nothing of the present upload."""
     client = host.connect("gw1")
     url = client.create(len(DATA), {"filename": NAME})
     client.send(url, io.BytesIO(DATA), 0, 1000)
@@ -142,7 +142,7 @@ def test_the_program_keeps_its_promises_whatever_the_store_says(uploads_program:
 
 
 def test_the_socket_is_its_users_alone(host: StoreHost) -> None:
-    """Whoever could ask could learn what is announced, and could say that something was received."""
+    """A stranger who could ask could learn the announced names, and could say that something was received."""
     assert stat.S_IMODE(host._socket.stat().st_mode) == 0o600
 
 
@@ -190,7 +190,7 @@ def delivery(home, applicant, now, host: StoreHost):
     client.send(url, io.BytesIO(DATA), 0, len(DATA))
     files = (DeliveredFile("door", upload, hashlib.sha256(DATA).digest(), len(DATA), b"header"),)
     answer = Answer(gateway, home.settings.iss, jti, 0, now, Status.DELIVERED, files=files)
-    Inbox(home).take(f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
+    take(home, f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))
     return gateway, upload
 
 
@@ -257,7 +257,7 @@ def test_a_full_disk_here_is_no_store_that_is_away(host: StoreHost, object_store
 def test_a_note_that_leads_elsewhere_is_not_followed(
     host: StoreHost, object_store: ObjectStore, delivery, key, tmp_path
 ) -> None:
-    """Whoever can write into the store cannot make the RTCC read what is not this gateway's."""
+    """A writer into the store cannot make the RTCC read another gateway's payload."""
     bucket = Bucket(f"s3://{host.bucket}", object_store.variables)
     gateway, upload = delivery
     note = f"received/{gateway}/{upload}.json"

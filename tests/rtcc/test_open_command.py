@@ -98,7 +98,7 @@ def test_what_age_decrypted_needs_no_key(court, made, tmp_path):
 
 
 def test_an_enrolled_gateways_export_is_verified_with_its_pins(court, home, made, applicant):
-    """Where the crime center knows the house, its own pins count, and another house's export fails by them."""
+    """If the crime center knows the house, its own pins count, and another house's export fails by them."""
     house, _ = made
     gateway = enrol(home, applicant.csr, NOW).gateway
     words = ("--file", "case.age", "--identity", "key.txt", "--home", str(home.path), "--gateway", gateway, "--json")
@@ -119,7 +119,7 @@ WORDS = {
 
 @pytest.mark.parametrize(("words", "says"), WORDS.values(), ids=WORDS.keys())
 def test_words_that_do_not_fit_are_told(court, words, says):
-    """What is missing is named."""
+    """A missing part is named."""
     code, _, err = court(*words)
     assert code == os.EX_USAGE
     assert says in err

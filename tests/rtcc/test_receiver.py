@@ -109,7 +109,7 @@ def test_who_takes_long_to_hash_keeps_nobody_waiting(
 def test_bytes_that_no_offset_promised_are_cut_off(
     client: Callable[[str], TusUploader], settings: ReceiverSettings
 ) -> None:
-    """What a kill left behind the last known offset is not appended to."""
+    """Bytes that a kill left behind the last known offset are not appended to."""
     gateway = client("gw1")
     url = gateway.create(len(DATA), {"filename": NAME})
     (part,) = settings.uploads_dir.glob("*/*.part")

@@ -119,7 +119,7 @@ def test_what_gets_no_byte_is_found() -> None:
 
 
 def test_one_holds_an_upload_at_a_time(tmp_path: Path) -> None:
-    """Whoever comes between a release and the turn of the next in line stands behind that one."""
+    """A client that comes between a release and the turn of the next in line stands behind that one."""
     storage = ReceiveStorage(tmp_path / "uploads", tmp_path / "received", lambda *_: None, lambda *_: None)
     inside = most = 0
 

@@ -12,11 +12,10 @@ from edge_agent.errors import ConfigError, EvidenceError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.mutual_tls import TlsIdentity
-from edge_agent.rtcc.answers import Inbox
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.revocation import Revocation, revoke
 from tests.peers.wait import wait_until
-from tests.rtcc.conftest import Applicant
+from tests.rtcc.conftest import Applicant, take
 
 LIMIT_S = 60
 
@@ -115,7 +114,7 @@ def test_nothing_of_a_revoked_gateway_counts(home, applicant, now):
     gateway = enrol(home, applicant.csr, now).gateway
     assert Revocation(home, gateway).record() == 1
     with pytest.raises(EvidenceError, match="revoked"):
-        Inbox(home).take(f"rtcc/1/gw/{gateway}/res", b"{}")
+        take(home, f"rtcc/1/gw/{gateway}/res", b"{}")
     with pytest.raises(EvidenceError, match="revoked"):
         enrol(home, applicant.csr, now, renew=True)
     assert home.certificates.is_revoked(home.certificates.issued(gateway)[0])

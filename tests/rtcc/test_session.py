@@ -4,13 +4,16 @@ import dataclasses
 import json
 import queue
 import sqlite3
+import threading
 import time
+from itertools import islice
 
 import pytest
-from sqlalchemy import func, update
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy import select, update
 
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
-from edge_agent.errors import ConfigError, CustodyError, UnavailableError
+from edge_agent.errors import ConfigError, UnavailableError
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription, wait_connected
 from edge_agent.mqtt.mutual_tls import TlsIdentity
@@ -25,9 +28,13 @@ from edge_agent.rtcc.state import tables
 from edge_agent.rtcc.state.copying import move_state
 from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.units import MINUTE_NS, UtcNs, Window
+from tests.peers.flood import Flood, bogus_payloads
+from tests.peers.wait import wait_until
+from tests.rtcc.conftest import NOW, Applicant
 
 pytestmark = pytest.mark.peer
 LIMIT_S = 15
+QUEUED = {Status.QUEUED: {"cameras": ("door",), "not_before": NOW}, Status.CANCELLED: {}}
 
 
 @pytest.fixture
@@ -150,7 +157,7 @@ def test_an_area_request_is_one_message_in_each_cell(city, applicant, incident, 
 
 
 def test_answers_wait_for_a_watcher_who_is_away(city, gateway, incident, now):
-    """What a gateway says while nobody watches is kept by the broker and taken later."""
+    """A gateway's answer without a running watch is kept by the broker and taken later."""
     signed = sign(city, draft(to_gateway(gateway.id), incident), now)
     with RtccSession(city, watch=True) as session:
         session.send(signed)
@@ -196,39 +203,112 @@ def bring_back(home):
     connection.close()
 
 
-def change_pins(home, old, new):
+def read_pins(home, gateway):
+    with home.state.database.read() as connection:
+        query = select(tables.gateways.c.pinned_keys).where(tables.gateways.c.gateway == gateway)
+        return connection.execute(query).scalar_one()
+
+
+def write_pins(home, gateway, text):
     with home.state.database.begin() as connection:
-        pins = tables.gateways.c.pinned_keys
-        connection.execute(update(tables.gateways).values(pinned_keys=func.replace(pins, old, new)))
+        mine = tables.gateways.c.gateway == gateway
+        connection.execute(update(tables.gateways).where(mine).values(pinned_keys=text))
 
 
-def spoil_pins(home):
-    change_pins(home, "Ed25519", "Ed00000")
-
-
-def mend_pins(home):
-    change_pins(home, "Ed00000", "Ed25519")
-
-
-FAULTS = {
-    "it was moved": (move_away, bring_back, ConfigError, "moved"),
-    "a pinned key cannot be read": (spoil_pins, mend_pins, CustodyError, "jwk"),
-}
-
-
-@pytest.mark.parametrize(("spoil", "mend", "kind", "words"), FAULTS.values(), ids=FAULTS)
-def test_a_state_that_takes_nothing_in_ends_the_watch(city, gateway, incident, now, spoil, mend, kind, words):
-    """In words, and the answer is not acknowledged: the key in it comes once. Whoever watches next gets it."""
+def test_a_state_that_takes_nothing_in_ends_the_watch(city, gateway, incident, now):
+    """In words, and the answer is not acknowledged: the key in it comes once. The next watch gets it."""
     signed = sign(city, draft(to_gateway(gateway.id), incident), now)
     with RtccSession(city, watch=True) as session:
         session.send(signed)
-        spoil(city)
+        move_away(city)
         gateway.say(signed.jti, 0, Status.DECLINED)
-        with pytest.raises(kind, match=words):
+        with pytest.raises(ConfigError, match="moved"):
             list(session.answers(signed.jti, LIMIT_S))
-    mend(city)
+    bring_back(city)
     with RtccSession(city, watch=True) as session:
         assert [answer.status for answer in session.answers(signed.jti, LIMIT_S)] == [Status.DECLINED]
+
+
+SPOILT = {
+    "a key of another kind": '{"gateway": {"crv": "Ed00000", "kty": "OKP", "x": ""}}',
+    "no key": "{}",
+    "a list": "[1]",
+    "no JSON": "\x00{",
+    "a number for a key": '{"gateway": 7}',
+}
+
+
+@pytest.mark.parametrize("row", SPOILT.values(), ids=SPOILT)
+def test_a_damaged_row_costs_its_own_gateway_alone(city, gateway, incident, now, caplog, row):
+    """Another's answers go on, the words lead to the row, and nothing is lost: once the row is mended, it is taken."""
+    signed = sign(city, draft(to_area(incident, 3000), incident), now)
+    mended = read_pins(city, gateway.id)
+    with Gateway(city, Applicant(), now) as neighbour, RtccSession(city, watch=True) as session:
+        session.send(signed)
+        write_pins(city, gateway.id, row)
+        gateway.say(signed.jti, 0, Status.DECLINED)
+        wait_until(lambda: city.state.inbound.count() == (1, 1), LIMIT_S)
+        for each, status in enumerate((Status.QUEUED, Status.CANCELLED)):
+            neighbour.say(signed.jti, each, status, **QUEUED[status])
+        seen = [(each.gateway, each.status) for each in islice(session.answers(signed.jti, LIMIT_S), 2)]
+        assert seen == [(neighbour.id, Status.QUEUED), (neighbour.id, Status.CANCELLED)]
+        assert f"table=gateways gateway={gateway.id} column=pinned_keys" in caplog.text
+        write_pins(city, gateway.id, mended)
+        city.state.inbound.retry()
+        (last,) = islice(session.answers(signed.jti, LIMIT_S), 2, 3)
+        assert (last.gateway, last.status) == (gateway.id, Status.DECLINED)
+    assert city.state.inbound.count() == (0, 0)
+
+
+RATE, FLOOD_S = 1000, 5
+LATEST_S = 5.0
+
+
+def sign_progress(jti, gateway, iss, key):
+    """Sign a progress for each moment of a flood: one by one, each is a transaction and a sync of the disk."""
+    answer = Answer(gateway, iss, jti, 0, NOW, Status.UPLOADING, sent_bytes=0, total_bytes=1 << 20)
+    return iter([encode_answer(dataclasses.replace(answer, seq=seq), key) for seq in range(RATE * FLOOD_S)])
+
+
+FLOODS = {"not an answer": lambda *_: bogus_payloads(), "its progress": sign_progress}
+
+
+@pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS)
+def test_a_gateway_that_floods_delays_no_other(city, incident, now, tmp_path, make):
+    """Another gateway's answer is there within seconds, through all of the flood, and none of it is lost."""
+    signed, wild = sign(city, draft(to_area(incident, 3000), incident), now), Applicant()
+    with RtccSession(city, watch=True) as session, Gateway(city, Applicant(), now) as neighbour:
+        session.send(signed)
+        flood, gateway = connect_flood(city, wild, now, tmp_path)
+        payloads = make(signed.jti, gateway, city.settings.iss, wild.gateway)
+        topic = f"rtcc/1/gw/{gateway}/res"
+        thread = threading.Thread(target=flood.run, args=(topic, RATE, FLOOD_S), kwargs={"payloads": payloads})
+        thread.start()
+        delays = []
+        while thread.is_alive():
+            delays.append(say_and_wait(session, neighbour, signed.jti, len(delays)))
+        thread.join()
+    assert max(delays) < LATEST_S
+
+
+def say_and_wait(session, gateway, jti, seq):
+    """Say a progress; return after how many seconds it is durable and shown."""
+    began = time.monotonic()
+    gateway.say(jti, seq, Status.UPLOADING, sent_bytes=seq, total_bytes=1 << 20)
+    for answer in session.answers(jti, LIMIT_S):
+        if (answer.gateway, answer.seq) == (gateway.id, seq):
+            return time.monotonic() - began
+    pytest.fail(f"not taken within {LIMIT_S} s: seq={seq}")
+
+
+def connect_flood(city, applicant, now, folder):
+    """Enrol a gateway, and connect who has taken it over."""
+    enrolment = json.loads(enrol(city, applicant.csr, now).content)
+    key = applicant.tls.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for name, text in (("certificate", enrolment["certificate"]), ("key", key)):
+        (folder / name).write_text(text)
+    flood = Flood(city.settings.broker_port, city.ca_path, folder / "certificate", folder / "key")
+    return flood, enrolment["gateway"]
 
 
 def test_a_broker_that_is_not_there_is_an_error_in_words(home):

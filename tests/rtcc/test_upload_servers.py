@@ -97,7 +97,7 @@ def test_an_upload_does_not_exist_for_another_gateway(host: UploadHost) -> None:
 
 
 def test_one_name_is_two_uploads_of_two_gateways(host: UploadHost) -> None:
-    """Whoever creates the victim's name first, or finishes it in between, replaces nothing of the victim's."""
+    """A client that creates the victim's name first, or finishes it in between, replaces nothing of the victim's."""
     own, other = host.connect("gw1"), host.connect("gw2")
     url = own.create(len(DATA), {"filename": NAME})
     upload(other, data=b"forged")
@@ -373,7 +373,7 @@ WRONG: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("headers", WRONG.values(), ids=WRONG)
 def test_a_creation_that_we_do_not_want_is_refused(host: UploadHost, pki: Pki, headers: dict[str, str]) -> None:
-    """What the client never does, the server does not take."""
+    """The server takes no step that the client never does."""
     metadata = {"Upload_Metadata": "filename dXBsb2FkLW5hbWU="}
     assert 400 <= raw("POST", f"{host.url}gw1/", pki, **(metadata | headers)).status_code < 500
 

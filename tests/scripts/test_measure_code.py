@@ -1,5 +1,6 @@
 """``scripts/measure-code``: each of its limits holds, and its exceptions can only shrink."""
 
+import subprocess
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -70,3 +71,28 @@ def test_tighten_lowers_and_drops(script: ModuleType) -> None:
     found = {kind: {} for kind in script.LIMITS} | {"module-lines": {"a.py": 410, "b.py": 90, "c.py": 500, "d.py": 401}}
     text = script.tighten(found, {"module-lines": {"a.py": 420, "b.py": 410, "c.py": 450}})
     assert [line for line in text.splitlines() if "py" in line] == ['"a.py" = 410', '"c.py" = 450']
+
+
+def test_commits_are_counted_twice(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, and those since the script is there: what was before it cannot change."""
+
+    def git(*words: str) -> None:
+        names = ("-c", "user.name=tests", "-c", "user.email=tests@example.org")
+        subprocess.run(["git", *names, "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "before")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "measure-code").write_text("")
+    git("add", ".")
+    git("commit", "-m", "script", "-m", "why")
+    git("commit", "--allow-empty", "-m", "after", "-m", "why")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    assert script.measure_commits() == "33.3 %"
+    assert script.measure_commits(f"{script.find_beginning()}..") == "0.0 %"
+
+
+def test_where_there_is_no_history_it_is_said(script: ModuleType, tmp_path: Path, monkeypatch) -> None:
+    """A source archive has none, and the table is printed all the same."""
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    assert script.measure_commits(f"{script.find_beginning()}..") == "no history here"

@@ -1,7 +1,9 @@
 """``edge-agent backup``, ``init --from-backup``: the same owner, another gateway, a ledger that forgets nothing."""
 
+import contextlib
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from edge_agent.cli import main
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import encrypt_under_passphrase, load_recipient, open_identity
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
+from edge_agent.host.atomic_file import write_new_file
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.public_keys import thumbprint
@@ -64,7 +67,7 @@ def test_a_backup_holds_the_owner_and_nothing_that_opens_footage(gateway: Config
 
 
 def test_another_passphrase_makes_no_backup(gateway: Config) -> None:
-    """What is locked with a word that opens no key in it would be lost."""
+    """A backup under a passphrase that opens no key in it would be lost."""
     with pytest.raises(CustodyError):
         make_backup(gateway, gateway.state_dir.parent, "another passphrase")
 
@@ -86,10 +89,12 @@ def test_a_restore_is_the_same_owner_and_a_new_gateway(
     (tmp_path / "backup.age").write_bytes(content)
     (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\n")
     new, words = tmp_path / "new", ["--passphrase-file", str(tmp_path / "passphrase")]
-    words += ["--config", str(new), "--state", str(new / "state"), "--from-backup", str(tmp_path / "backup.age")]
+    words += ["--config", str(new), "--from-backup", str(tmp_path / "backup.age")]
+    assert main(["init", *words, "--state", str(new / "state")]) == UsageError.exit_code  # the backup's says otherwise
+    assert not new.exists()
     shutil.copytree(gateway.state_dir.parent, tmp_path / "old")
     text = (gateway.state_dir.parent / "edge-agent.yaml").read_text()
-    (new).mkdir()
+    new.mkdir()
     (new / "edge-agent.yaml").write_text(text.replace(str(gateway.state_dir), str(new / "state")))
     assert main(["init", *words]) == 0
     state = new / "state"
@@ -99,6 +104,7 @@ def test_a_restore_is_the_same_owner_and_a_new_gateway(
     assert open_identity(state, PASSPHRASE) == load_recipient(gateway.state_dir)
     for name in ("vault", "recorder", "gateway"):
         assert thumbprint(old.load_public(name)) != thumbprint(found.load_public(name))  # type: ignore[call-overload]
+    assert f"kept: {new / 'edge-agent.yaml'}" in capsys.readouterr().out.replace("\n", " ")
     assert "s3cret" in (new / "credentials.yaml").read_text()
     assert (new / "credentials.yaml").stat().st_mode & 0o777 == 0o600
     assert (state / "ledger-archive/ledger.jsonl").stat().st_mode & 0o227 == 0
@@ -106,6 +112,68 @@ def test_a_restore_is_the_same_owner_and_a_new_gateway(
     assert not (state / "consent").exists() or not list((state / "consent").iterdir())
     assert main(["init", *words]) == UsageError.exit_code
     assert "already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cut_at", range(12))
+def test_a_restore_that_was_interrupted_is_done_again(cut_at: int, content: bytes, tmp_path: Path, monkeypatch) -> None:
+    """Wherever the power goes, the same backup ends with what one go lays down; another backup does not."""
+    found = open_backup(content, PASSPHRASE)
+    restore(found, tmp_path / "whole", tmp_path / "whole/state")
+    written: list[Path] = []
+
+    def write(path: Path, data: bytes, mode: int) -> None:
+        if len(written) == cut_at:
+            raise InterruptedError("the power goes")
+        write_new_file(path, data, mode)
+        written.append(path)
+
+    with monkeypatch.context() as patch, contextlib.suppress(CustodyError):
+        patch.setattr(backups, "write_new_file", write)
+        restore(found, tmp_path / "cut", tmp_path / "cut/state")
+    other = replace(found, files={**found.files, "owner.pem": b"another owner's", "ledger.jsonl": b"another"})
+    if len(written) > 1:
+        with pytest.raises((CustodyError, UsageError)):
+            restore(other, tmp_path / "cut", tmp_path / "cut/state")
+    restore(found, tmp_path / "cut", tmp_path / "cut/state")
+    trees = [{path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+             for root in (tmp_path / "whole", tmp_path / "cut")]  # fmt: skip
+    assert trees[0] == trees[1]
+    (tmp_path / "cut/state/keys/releaser").mkdir()
+    (tmp_path / "cut/state/keys/releaser/vault.pem").write_bytes(b"a key of a gateway that lives")
+    with pytest.raises(UsageError, match="already"):
+        restore(found, tmp_path / "cut", tmp_path / "cut/state")
+
+
+def test_a_gateway_that_lost_its_store_gets_the_archive(
+    gateway: Config, content: bytes, tmp_path: Path, capsys
+) -> None:
+    """Keys and configuration stay as they are; while it has a store, or is another gateway, nothing is laid down."""
+    (tmp_path / "backup.age").write_bytes(content)
+    (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\n")
+    shutil.copytree(gateway.state_dir.parent, tmp_path / "home")
+    text = (tmp_path / "home/edge-agent.yaml").read_text()
+    (tmp_path / "home/edge-agent.yaml").write_text(text.replace(str(gateway.state_dir), str(tmp_path / "home/state")))
+    state, words = tmp_path / "home/state", ["--passphrase-file", str(tmp_path / "passphrase")]
+    words = ["init", *words, "--config", str(tmp_path / "home"), "--from-backup", str(tmp_path / "backup.age")]
+    assert main(words) == UsageError.exit_code
+    assert "its ledger already" in capsys.readouterr().err.replace("\n", " ")
+    for path in state.glob("releaser/state.sqlite*"):
+        path.unlink()
+    public = state / "keys/public/gateway.pem"
+    kept = public.read_bytes()
+    public.write_bytes((state / "keys/public/recorder.pem").read_bytes())
+    assert main(words) == UsageError.exit_code
+    assert not (state / "ledger-archive").exists()
+    public.write_bytes(kept)
+    before = {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    assert main(words) == 0
+    after = {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    assert {path.name for path in after.keys() - before.keys()} == {"gateway.pem", "ledger.jsonl", "checkpoint.txt"}
+    assert {path: after[path] for path in before} == before
+    with Database(load_config(tmp_path / "home/edge-agent.yaml").store_path) as store:
+        begin_from_archive(store, state, UtcNs(5))
+        with store.reading() as connection:
+            assert [each.kind for each in ledger.entries(connection)] == ["restored"]
 
 
 def test_the_new_ledger_begins_with_the_old_ones_head(content: bytes, tmp_path: Path) -> None:
@@ -132,7 +200,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_ledger_that_was_changed_is_no_backup(content: bytes, name: str) -> None:
-    """Whoever knows the passphrase can still not drop a revocation from what the gateway signed."""
+    """A person who knows the passphrase can still not drop a revocation from the signed ledger."""
     files = dict(open_backup(content, PASSPHRASE).files)
     files["ledger.jsonl"] = b"\n".join(FORGERIES[name](files["ledger.jsonl"].splitlines()))
     with pytest.raises(EvidenceError):

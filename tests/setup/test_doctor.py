@@ -118,6 +118,30 @@ def test_what_is_written_is_what_was_shown(
     assert json.loads(shown)["program"]["version"] == "0.1.0"
 
 
+BROKEN = {
+    "a line that is no YAML": "cameras: [{}",
+    "a value of another form": "gateway: {{location: {}}}\n",
+    "no file": None,
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_a_broken_configuration_is_reported_too(text, gateway: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A gateway that a wrong line keeps from starting has a report to send: it has the fault, and none of the line."""
+    if text is None:
+        gateway.unlink()
+    else:
+        gateway.write_text(text.format(SECRETS["token in a URL"]))
+    capsys.readouterr()
+    assert main(["doctor", "--config", str(gateway), "--offline"]) == 0
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    assert report["check"] == [{"level": "fault", "topic": "configuration"}]
+    assert report["units"]
+    assert SECRETS["token in a URL"] not in printed.out
+    assert "edge-agent.yaml" in printed.err
+
+
 def test_phrases_are_our_own_sources() -> None:
     """A phrase is fixed text: it ends before the first value, and a value cannot be taken for one."""
     assert "releaser runs" in known_phrases()

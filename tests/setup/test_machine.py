@@ -2,18 +2,23 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from edge_agent.cli import main
 from edge_agent.custody.keys import custody_note_path, locate_private
 from edge_agent.errors import CustodyError
-from edge_agent.settings.gateway import parse_config
+from edge_agent.rtcc.office.enrol import enrol
+from edge_agent.rtcc.office.home import HomeSettings, RtccHome
+from edge_agent.settings.gateway import load_config, parse_config
 from edge_agent.setup import inspection, machine
 from edge_agent.setup.inspection import Level
-from edge_agent.setup.provision import create_state
+from edge_agent.setup.provision import create_state, write_csr
+from edge_agent.units import UtcNs
 
 SEALED = ("recorder", "vault", "gateway", "tls")
 FAKES = {
@@ -69,7 +74,7 @@ HINTS = {
 
 @pytest.mark.parametrize("behaviour", HINTS)
 def test_the_missing_part_is_named(behaviour: str, sealer: Callable[[str], None], monkeypatch) -> None:
-    """Whatever words systemd has for it, which differ by version and blame the TPM."""
+    """For any of systemd's words for it, which differ by version and blame the TPM."""
     has_tpm, missing, hint = HINTS[behaviour]
     monkeypatch.setattr(machine, "_has_tpm", lambda: has_tpm)
     monkeypatch.setattr(machine, "_is_loadable", lambda library: library not in missing)
@@ -87,7 +92,7 @@ def test_a_library_is_looked_for_on_the_machine() -> None:
 
 @pytest.mark.parametrize("behaviour", ["gives back other bytes", "no TPM"])
 def test_a_tpm_that_fails_costs_nothing(tmp_path: Path, behaviour: str, sealer: Callable[[str], None]) -> None:
-    """What the TPM does wrong is found by trying; every key is still there, and no custody note lies."""
+    """A fault of the TPM is found by trying; every key is still there, and no custody note lies."""
     sealer(behaviour)
     with pytest.raises(CustodyError, match="nothing was changed"):
         machine.try_sealing()
@@ -107,12 +112,53 @@ def test_a_lost_tpm_is_found_by_check(
     store = tmp_path / "store"
     machine.seal_keys(tmp_path / "state", store)
     config = parse_config(f"gateway: {{state_dir: {tmp_path / 'state'}}}\n", "x", tmp_path)
-    monkeypatch.setattr(inspection, "opens_sealed", partial(machine.opens_sealed, store=store))
+    monkeypatch.setattr(inspection, "open_sealed", partial(machine.open_sealed, store=store))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     levels = {each.topic: each.level for each in inspection.inspect_keys(config)}
     assert levels["keys of the releaser"] is Level.OK
+    public = tmp_path / "state/keys/public/vault.pem"
+    kept = public.read_bytes()
+    public.write_bytes((tmp_path / "state/keys/public/gateway.pem").read_bytes())
+    assert {each.topic: each.level for each in inspection.inspect_keys(config)}["keys of the releaser"] is Level.FAULT
+    public.write_bytes(kept)
     sealer("no TPM")
     found = {each.topic: each for each in inspection.inspect_keys(config)}
     assert found["keys of the releaser"].level is Level.FAULT
     assert "vault" in found["keys of the releaser"].text
     assert "recovery.md" in found["keys of the recorder"].hint
+
+
+def test_a_sealed_tls_key_is_compared_with_the_certificate(
+    tmp_path: Path, sealer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``enrol`` and ``check`` refuse another gateway's certificate, and one without our key; sealed too."""
+    sealer("works")
+    now, answers, configs = UtcNs(time.time_ns()), {}, {}
+    for name in ("ours", "other"):
+        state = tmp_path / name / "state"
+        create_state(state, "correct horse battery")
+        write_csr(state, tmp_path / name / "gateway.csr")
+        configs[name] = tmp_path / name / "edge-agent.yaml"
+        configs[name].write_text(f"gateway: {{state_dir: {state}}}\ncameras:\n")
+    settings = HomeSettings("rtcc.example-city", "127.0.0.1", 1, 2, {"evidence": "https://127.0.0.1:2/files/"})
+    home = RtccHome.create(tmp_path / "home", settings, now)
+    for name in ("ours", "other"):
+        answers[name] = tmp_path / f"{name}.json"
+        answers[name].write_bytes(enrol(home, (tmp_path / name / "gateway.csr").read_bytes(), now).content)
+    store = tmp_path / "store"
+    machine.seal_keys(tmp_path / "ours/state", store)
+    monkeypatch.setattr(inspection, "open_sealed", partial(machine.open_sealed, store=store))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    command = ["enrol", "--yes", "--config", str(configs["ours"])]
+    assert main([*command, str(answers["other"])]) == CustodyError.exit_code
+    assert main([*command, str(answers["ours"])]) == 0
+    config = load_config(configs["ours"])
+    assert inspection.inspect_enrolment(config)[0][0].level is Level.OK
+    config.uplink.enrolment.write_bytes(answers["other"].read_bytes())
+    assert "another TLS key" in inspection.inspect_enrolment(config)[0][0].text
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert inspection.inspect_enrolment(config)[0][0].level is Level.OK  # whoever may not open it cannot tell
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    sealer("no TPM")
+    assert main([*command, str(answers["ours"])]) == CustodyError.exit_code
+    assert "does not open" in inspection.inspect_enrolment(config)[0][0].text

@@ -57,7 +57,7 @@ def test_certificate_is_good_for_each_name_and_address(tmp_path):
     ids=str,
 )
 def test_stolen_authority_vouches_for_nobody_else(tmp_path, names, addresses):
-    """Whoever has its key can sign for a bank; no device believes it."""
+    """A thief of its key can sign for a bank; no device believes it."""
     authority = make_authority(NAMES, ADDRESSES, NOW)
     said = verify(tmp_path, authority.pem, issue(authority, names, addresses, NOW))
     assert "permitted subtree violation" in said
@@ -135,7 +135,7 @@ def test_key_of_the_authority_is_for_root_and_not_in_the_pages_folder(config):
     ids=str,
 )
 def test_wrong_words_are_refused_before_anything_is_made(config, addresses, names, port):
-    """No certificate for what the page will not serve."""
+    """No certificate for a name that the page will not serve."""
     with pytest.raises(UsageError):
         page_service.choose_settings(config, addresses, names, port)
     assert not page_service.page_dir(config).exists()

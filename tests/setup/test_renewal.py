@@ -105,7 +105,7 @@ CASES |= {f"deep tree as {place}": (place, deep) for place in ("rings/a.ring", "
 def test_what_is_planted_stops_nothing_and_leads_nowhere(
     config: Config, foreign: Path, place: str, plant: Callable[[Path], None]
 ) -> None:
-    """Whatever lies wherever a service may write: the erasure ends, and what a link names stays as it is."""
+    """For any thing in any place that a service may write: the erasure ends, and what a link names stays as it is."""
     old, path = vault(config), config.state_dir / place
     if path.is_dir():
         shutil.rmtree(path)
@@ -180,7 +180,7 @@ def test_running_recorder_is_left_alone(config: Config) -> None:
 
 
 def test_key_that_cannot_be_sealed_again_destroys_nothing(config: Config, tmp_path: Path) -> None:
-    """Where the keys were bound to a TPM, the new one is too, and that is tried before anything is gone."""
+    """If the keys were bound to a TPM, the new one is too, and that is tried before anything is gone."""
     sealed = tmp_path / "nowhere" / "edge-agent.vault"
     custody_note_path(config.state_dir).write_text("tpm\n")
     with pytest.raises(CustodyError, match="nothing was destroyed"):
@@ -215,7 +215,7 @@ def test_services_that_do_not_start_lose_no_report(
 
 
 def test_services_that_do_not_stop_destroy_nothing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's rings are wiped under a recorder that still runs."""
+    """No ring is wiped under a recorder that still runs."""
     monkeypatch.setattr(renewal, "is_systemd_running", lambda: True)
 
     def run(_words: list[str], **_options: object) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as the in
 
 PASSPHRASE = "a passphrase for a test"
 USERS = ServiceUsers(recorder=61234, releaser=61235, page=61237, desk=61238, group=61236)
-"""Numbers that nobody has."""
+"""Numbers of no user."""
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_init_gives_no_folder_away_through_a_link(config: Config, shadow: Path, 
 
 @pytest.mark.parametrize("plant", [os.link, os.symlink, lambda _, path: os.mkfifo(path)], ids=["hard", "soft", "fifo"])
 def test_init_gives_no_file_away(config: Config, shadow: Path, plant) -> None:
-    """What lies in a key's place and is no key of this gateway is refused and stays whose it was."""
+    """A file in a key's place that is no key of this gateway is refused and keeps its owner."""
     path, before = locate_private(config.state_dir, "tls"), facts(shadow)
     path.unlink()
     plant(shadow, path)

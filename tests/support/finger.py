@@ -3,16 +3,16 @@
 import contextlib
 import http.client
 import re
-import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 
 from edge_agent.demo.city import City
+from tests.support.browser import launch_chromium
 from tests.support.phone import Phone
 
 MOST_TYPED, MOST_TAPS = 3, 25
@@ -166,11 +166,7 @@ def find_pairing_link(shown: str, host: str) -> str:
 @contextlib.contextmanager
 def open_browser(host: str, pictures: Path | None) -> Iterator[Finger]:
     """Open Chromium on a phone's screen; names under ``.local`` lead to the host, as in a home."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", f"--host-resolver-rules=MAP *.local {host}"],
-        )
+    with launch_chromium(f"MAP *.local {host}") as browser:
         words = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "ignore_https_errors": True}
         finger = Finger(browser.new_context(**words).new_page(), pictures)  # type: ignore[arg-type]
         try:
@@ -178,8 +174,6 @@ def open_browser(host: str, pictures: Path | None) -> Iterator[Finger]:
         except BaseException:
             finger.keep("failed")
             raise
-        finally:
-            browser.close()
 
 
 def go_to_yes(

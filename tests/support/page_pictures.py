@@ -3,14 +3,14 @@
 ``python -m tests.support.page_pictures FOLDER``; ``scripts/page-pictures`` calls it.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
+from tests.support.browser import launch_chromium
 from tests.support.page_house import NUMBER, PASSPHRASE, FakeHouse, PageHouse, request
 
 NOW = "2026-11-28T20:05:00Z"
@@ -29,16 +29,11 @@ def draw(folder: Path) -> None:
     try:
         page.start()
         page.serve_desk()
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"),
-                args=["--no-sandbox", "--host-resolver-rules=MAP *.test 127.0.0.1"],
-            )
+        with launch_chromium() as browser:
             tab = browser.new_context(ignore_https_errors=True, viewport=SIZE, device_scale_factor=2).new_page()
             tab.clock.set_fixed_time(NOW)
             draw_page(page, tab, folder)
             draw_desk(page, tab, folder)
-            browser.close()
     finally:
         page.stop()
 

@@ -257,7 +257,7 @@ class House:
         self.staging = Staging(self.folder / "staging", 1 << 20)
         self.ended: list[StoredRequest] = []
         self.decided: list[Any] = []
-        self.refusal_counter = RefusalCounter()
+        self.refusal_counter = RefusalCounter(self.clock)
         build_step = BuildStep(
             self.store, self.register, self.builder, self.staging,
             lambda connection, now: ledger.checkpoint(connection, ledger_origin(gate.GATEWAY), self.key, now),
@@ -273,7 +273,7 @@ class House:
         self.worker.sweep()
         self.sender = Sender(self.store, self.broker, self.clock, key_step.confirm, self.stop)
         self.intake = Intake(
-            self.store, self.evaluator, self.register, self.trust, self.refusal_counter, self.clock, self.make_pace(),
+            self.store, self.evaluator, self.register, self.trust, self.refusal_counter, self.make_pace(),
             self.on_verdict,
         )  # fmt: skip
         self.intake.limits = RefusalLimits(self.store, self.room)

@@ -124,7 +124,7 @@ def _point_at(office: Office, targets: int) -> None:
 
 
 def attack_rollback(home: Home) -> None:
-    """What the gateway saw yesterday is served again, each file of it properly signed."""
+    """The state that the gateway saw yesterday is served again, each file of it properly signed."""
     kept = home.office.folder / "kept"
     shutil.copytree(home.office.web, kept)
     home.office.release("0.3.0")
@@ -134,7 +134,7 @@ def attack_rollback(home: Home) -> None:
 
 
 def attack_freeze(home: Home) -> None:
-    """Old but properly signed metadata, for ever."""
+    """Old but properly signed metadata, indefinitely."""
     home.office.release("0.3.0", now=NOW - timedelta(days=60))
 
 
@@ -180,7 +180,7 @@ ATTACKS: dict[str, tuple[Callable[[Home], None], str]] = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_changes_nothing(home: Home, name: str) -> None:
-    """Whoever holds the web server, the line or one key of three gets nothing installed; what runs goes on."""
+    """A holder of the web server, of the line or of one key of three gets nothing installed; what runs goes on."""
     attack, says = ATTACKS[name]
     home.office.release("0.2.0")
     attack(home)

@@ -1,4 +1,4 @@
-"""``ring check``: go over every byte of a ring with public keys only, and name every part that is not as written.
+"""``ring check``: read every byte of a ring with public keys only, and name every part that is not as written.
 
 Owns the list of findings. Works on a copied file and beside a writer. Must never need, or ask for, a private key.
 """
@@ -62,7 +62,7 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """Where a ring stood once, as the ledger tells: its newest block, and a chain value that was durable in it."""
+    """The end of a ring as the ledger knew it: its newest block, and a chain value that was durable in it."""
 
     ring_id: bytes
     seq: int
@@ -150,6 +150,8 @@ class _Checker:
             page = parse_page(raw)
             verify_page(raw, page, self._recorder)
         except IntegrityError as error:
+            # The same on a second look: damage, and no page that was read while its writer wrote
+            # it.
             if raw == self._index.read_page(seq):
                 self._note(seq, None, str(error), "one block")
             return None
@@ -179,6 +181,7 @@ class _Checker:
         known = self._known
         if known is not None and known.seq == seq and known.ring_id == page.ring_id:
             chains = {chain_start(raw), *(record.chain for record in scan.records)}
+            # Only in a whole block: damage would hide the chain value as well.
             if known.chain not in chains and not findings:
                 findings.append(RingFinding(seq, None, "block was another when the ledger noted it", "one block"))
         for record in scan.records:
@@ -230,7 +233,7 @@ def check_ring(
         disk: The ring, or a copy of it.
         recorder_public: The pinned key; None believes the one in the superblock, which a forger could have put there.
         progress: Called with blocks done and blocks in all.
-        known: Where the ring stood, as the ledger tells; None compares nothing.
+        known: The end of the ring as the ledger knew it; None compares nothing.
 
     Raises:
         UnsupportedVersionError: A newer program wrote it.

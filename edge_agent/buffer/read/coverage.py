@@ -1,7 +1,8 @@
 """A ring at a glance: how much of every hour is footage, and why the rest is not.
 
-Owns the hour cells of ``ring ls``. Header pages say enough about blocks without holes; only a block with a hole has
-its headers read, so that a full ring is shown in a second and not after a read of every record.
+Owns the hour cells of ``ring ls``. Header pages say enough about blocks without gaps; only a block
+with a gap has its headers read, so that a full ring is shown in a second and not after a read of
+every record.
 """
 
 from collections import defaultdict
@@ -64,6 +65,7 @@ def _is_unbroken(entry: BlockEntry, span: Window) -> bool:
 def _look_closer(overview: Overview, reader: RingReader, entry: BlockEntry) -> None:
     try:
         spans = reader.block_spans(entry.seq)
+    # Swallowed: an overview shows the rest of the ring; `ring check` names the damage.
     except RingError:
         return
     if not spans and entry.clock_state is not ClockState.SYNCHRONISED:

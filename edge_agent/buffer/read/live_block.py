@@ -1,4 +1,4 @@
-"""Blocks read beside a writer, without locks: the same page before and after, or it is not this block any more.
+"""Blocks read beside a writer, without locks: another page afterwards means another block.
 
 Owns the procedure of FORMAT 7.7, the cache of blocks whose end is signed, and the sieve from windows to blocks. Is
 handed a block's cipher; holds no key of its own.
@@ -20,8 +20,10 @@ from edge_agent.errors import IntegrityError, OverwrittenError, RingError
 from edge_agent.units import MINUTE_NS, ClockState, UtcNs, Window
 
 _ATTEMPTS = 3
+"""FORMAT 7.7: a mismatch under an unchanged page is read again twice, then it is damage."""
 _CACHED_BLOCKS = 16
 _OPEN_BLOCK_SLACK_NS = 12 * MINUTE_NS
+"""A block is closed after 10 minutes (FORMAT 7.2); the rest is for its last record."""
 _START_SLACK_NS = MINUTE_NS
 _FAR = 1 << 62
 NOTE_REACH_NS = 2 * MINUTE_NS
@@ -51,6 +53,7 @@ class BlockReader:
         for attempt in range(_ATTEMPTS):
             raw = self._index.read_page(seq)
             cached = self._cache.get(raw)
+            # Only a block whose end is signed: an open one still grows.
             if cached is not None and cached.next_page_bytes is not None:
                 self._cache.move_to_end(raw)
                 return cached
@@ -106,6 +109,7 @@ class BlockReader:
                 if attempt + 1 == _ATTEMPTS:
                     raise
                 continue
+            # FORMAT 7.7, step 5: after the decryption too, so that no footage is handed out that was just erased.
             self.demand_unchanged(block)
             return plaintext, place.body_sha256
         raise AssertionError("unreachable")
@@ -128,6 +132,8 @@ class BlockReader:
         raw = self._index.read_page(seq + 1)
         try:
             page = parse_page(raw)
+            # A page of an older lap, or one that skips a lost block (3.2), says nothing of this
+            # block's end.
             if page.seq != seq + 1 or page.ring_id != self._superblock.ring_id or page.previous_lost:
                 return None, None
             verify_page(raw, page, self._recorder)

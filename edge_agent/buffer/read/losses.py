@@ -53,6 +53,7 @@ def _end_ns(record: TimedRecord) -> int:
 def reason_of(error: RingError) -> str:
     """Return the reason of a loss for an error of the ring."""
     if isinstance(error, OverwrittenError):
+        # The one class has two causes, which differ for the owner: an erasure was wanted.
         return "erased" if str(error).startswith("erased") else "overwritten"
     return "damaged" if isinstance(error, IntegrityError) else "unreadable"
 

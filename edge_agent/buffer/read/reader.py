@@ -273,6 +273,7 @@ class RingReader:
         self._index.refresh()
         offsets = self._blocks.boot_offsets()
         seqs = self._blocks.find_blocks(windows, offsets, as_written=as_written)
+        # FORMAT 7.8: of a conflict nothing is released, the owner gets both.
         conflicts = [] if as_written else self._find_conflicts(seqs, windows, offsets)
         notes = self._blocks.find_notes(windows, offsets, as_written=as_written)
         selection = _Selection(windows, offsets, conflicts, source)
@@ -309,10 +310,11 @@ class RingReader:
             return
         timed = time_records(block.page, block.scan.records, selection.offsets, as_written=source is None)
         losses = list(losses_of(block, timed, windows))
+        # O2a: before any picture of the block is decrypted.
         foreign = find_foreign(self._blocks, block, cipher, timed, source)
         for record in timed:
             header = record.place.header
-            # Where it is, not before the block: a record behind a loss does not go on with the one before it.
+            # In its own place, not before the block: a record behind a loss does not go on with the one before it.
             while losses and losses[0].index is not None and losses[0].index < header.index:
                 tell(losses.pop(0))
             if not record.matches(windows) and header.index not in also:

@@ -40,6 +40,7 @@ class TimedRecord:
         """Tell whether the record covers, or, having no duration, lies in, any of the windows."""
         if self.start_ns is None:
             return False
+        # A note has no duration: it counts as one nanosecond, so a half-open window still finds it.
         end = max(self.start_ns + self.place.header.duration_ns, self.start_ns + 1)
         return any(self.start_ns < window.end and window.start < end for window in windows)
 
@@ -64,7 +65,7 @@ def time_records(
         if not header.flags & FLAG_FLOOR_ONLY:
             timed.append(TimedRecord(place, header.start_ns, False, ClockState.SYNCHRONISED, run_id))
             continue
-        # A hole that began before its boot has no boot time.
+        # FORMAT 7.8: a gap that began before its boot has no boot time.
         offset = offsets.get(page.boot_id) if header.boot_ns else None
         start = header.start_ns if as_written else None
         if offset is not None:
@@ -105,6 +106,8 @@ def find_conflicts(segments: list[Segment]) -> list[Window]:
     for segment in sorted(segments, key=lambda each: each.start_ns):
         if reach is not None:
             end = min(reach.end_ns, segment.end_ns)
+            # FORMAT 7.8: two runs claim one time, and no byte tells which is right. Neither is
+            # released.
             if end - segment.start_ns > CONFLICT_TOLERANCE_NS:
                 found.append(Window(UtcNs(segment.start_ns), UtcNs(end)))
         if reach is None or segment.end_ns > reach.end_ns:
@@ -153,7 +156,7 @@ def lay_out(window: Window, segments: list[Segment], conflicts: list[Window], ga
 
 
 def free_parts(window: Window, taken: Iterable[Window]) -> list[Window]:
-    """Return what of a window none of the others cover."""
+    """Return the parts of a window that none of the others cover."""
     free: list[Window] = []
     at = window.start
     for each in merge_windows([cut for other in taken if (cut := other.intersect(window)) is not None]):

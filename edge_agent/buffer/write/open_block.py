@@ -1,7 +1,7 @@
 """The block that is being filled: its key, its chain, its span.
 
-Owns what is known of a block between its header page and the page after it. Opens no file. Its key never leaves memory
-and is gone with the process. Must never decrypt.
+Owns the facts of a block between its header page and the page after it. Opens no file. Its key
+never leaves memory and is gone with the process. Must never decrypt.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ class OpenBlock:
     clock_state: ClockState
     """At opening, as the page tells it; the records of a synchronised block are all synchronised."""
     offset: int = 0
-    """Where the next record goes."""
+    """Place of the next record, from the start of the block; bytes."""
     index: int = 0
     durable: int = 0
     """Records known synced."""
@@ -78,6 +78,8 @@ class OpenBlock:
         Returns:
             Its header, and the digest that ``take`` wants.
         """
+        # Whether a time counts is this block's decision alone: a caller's flag cannot make it
+        # synchronised.
         flags = draft.flags & FLAG_CONTINUES
         if state is not ClockState.SYNCHRONISED:
             flags |= FLAG_FLOOR_ONLY
@@ -108,6 +110,8 @@ class OpenBlock:
         self.timed = self.timed or timed
         if header.kind is Kind.GOP:
             self.footage_ns += header.duration_ns
+        # After the write: a record that failed to be written is in no chain, and its ring is closed
+        # (FORMAT 7.5).
         self.chain = next_chain(self.chain, digest)
         self.offset += record_bytes(header.length)
         self.index += 1

@@ -1,15 +1,18 @@
-"""The steps of a recorder before it writes again: find how the newest block ended, without any key.
+"""The steps of a recorder before it writes again: know the ring, and find how its newest block ended, without any key.
 
-Owns the decision which records of an open block count as written (FORMAT 7.4). A torn tail is a crash, and dropped;
-damage before what was synced is an integrity error, reported and walked around. Must never change a synced byte.
+Owns whether a ring is this recorder's, and the decision which records of an open block count as written (FORMAT 7.4). A
+torn tail is a crash, and dropped; damage before what was synced is an integrity error, reported and walked around. Must
+never change a synced byte.
 """
 
 import logging
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from edge_agent.buffer.block_scan import BlockWalk, LocatedRecord, end_of, is_body_good, read_body
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format.constants import DIGEST_BYTES, HEADER_BYTES, TAG_BYTES
+from edge_agent.buffer.format.constants import DIGEST_BYTES, HEADER_BYTES, TAG_BYTES, State
 from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, parse_page
 from edge_agent.buffer.format.record import chain_genesis, parse_header, record_bytes
 from edge_agent.buffer.format.superblock import Superblock
@@ -21,12 +24,41 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """Where a recorder goes on."""
+    """The next block number, and the end of the block before it."""
 
     next_seq: int
     previous: BlockEnd
     previous_lost: bool
     """Blocks between the newest readable page and ``next_seq`` were there, and their pages are damaged."""
+
+
+def check_identity(superblock: Superblock, name: str, recorder: Ed25519PublicKey, ring_id: bytes | None) -> None:
+    """Refuse to write to a ring that is not this recorder's, or not a ring to record to.
+
+    Args:
+        superblock: The ring's.
+        name: Of the ring, for the error.
+        recorder: Public half of the key that will sign its header pages.
+        ring_id: The id that this ring had before; None takes any.
+
+    Raises:
+        RingError: Another ring or another recorder's, or it is not ready.
+    """
+    if ring_id is not None and ring_id != superblock.ring_id:
+        raise RingError(
+            f"another ring lies at this path: ring={name} id={superblock.ring_id.hex()} expected={ring_id.hex()}",
+            hint="Is another disk mounted here? Mount the right one, or take this one: edge-agent ring accept",
+        )
+    if superblock.recorder_public != recorder.public_bytes_raw():
+        raise RingError(
+            f"ring was made with another recorder key: ring={name}",
+            hint="Restore the recorder's key, or move this file away for a new ring.",
+        )
+    if superblock.state is not State.READY:
+        raise RingError(
+            f"ring is not one to record to: ring={name} state={superblock.state.name.lower()}",
+            hint="A move goes on where it stopped when it is started again; an excerpt belongs to a request.",
+        )
 
 
 def resume(index: RingIndex) -> Resumption:
@@ -60,6 +92,7 @@ def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes) -
     if page.tombstone:
         return BlockEnd(page.final_accepted_bytes, page.final_records, 0, 0, 0, page.final_chain)
     start = chain_start(raw)
+    # FORMAT 7.4, step 4.
     whole = BlockWalk(disk, superblock, page.seq, start).scan()
     scan = whole.without_torn_tail()
     for damage in scan.damage:
@@ -72,6 +105,8 @@ def _end_of_newest(disk: Disk, superblock: Superblock, page: Page, raw: bytes) -
         )
     tail_from = sum(record.header.index < scan.durable for record in scan.records)
     accepted = tail_from + _count_good(disk, superblock, scan.records[tail_from:])
+    # Step 5: the next page signs these records, so they must be on the disk and not in a page cache
+    # alone (D4).
     if not _rewrite(disk, superblock, scan.records[tail_from:accepted]):
         accepted = tail_from
     kept = scan.records[:accepted]

@@ -1,4 +1,4 @@
-"""A changed size or place: the newest footage that fits goes along, whatever interrupts it.
+"""A changed size or place: the newest footage that fits goes along, through any interruption.
 
 Owns the move. No key of footage is needed; the recorder's key signs the new superblock. Must never leave a moment in
 which a block is in neither file (FORMAT 7.10).
@@ -89,7 +89,7 @@ def move_ring(
 
     Args:
         source: The ring as it is; gone afterwards, unless it is ``target``.
-        target: Where it goes; may be ``source``.
+        target: Path of the new ring; may be ``source``.
         size_bytes: Upper bound of the new file's length.
         recorder_key: Signs the new superblock.
         block_bytes: Size of a block if the configuration names one; None lets the ring choose.
@@ -106,8 +106,11 @@ def move_ring(
         info = _fill(old, source, making, (size_bytes, block_bytes), recorder_key, progress)
         # The superblocks stay: a kill from here on finds an empty source, and the whole ring in the target.
         superblock = read_superblock(old).superblock
+        # FORMAT 7.10, step 4: the keys of the blocks left behind go with these pages.
         old.pwrite(bytes(superblock.blocks * PAGE_BYTES), SUPERBLOCK_COPIES * PAGE_BYTES)
         old.fdatasync()
+    # Step 5. The new superblock says `ready` already (step 3): whichever name a crash leaves, the
+    # ring is whole.
     making.rename(target)
     sync_folder(target.parent)
     if source != target:
@@ -150,6 +153,7 @@ def _copy_newest(
     new.load()
     newest = max(old.newest_seq, new.newest_seq)
     seqs = [entry.seq for entry in reversed(old.entries())]
+    # By number, not by count: numbers that were skipped after damage have slots too.
     wanted = [seq for seq in seqs if seq > newest - new.superblock.blocks]
     with os.fdopen(open_regular(source, os.O_RDWR), "rb+") as file:
         for done, seq in enumerate(wanted):
@@ -161,6 +165,7 @@ def _copy_newest(
                 except IntegrityError as error:
                     log.error("block not moved ring=%s block=%d: %s", old.disk.name, seq, error)
                     continue
+            # Only now: `copy_block` has synced records and page in the target (step 2).
             punch_hole(file.fileno(), old.superblock.block_offset(seq), old.superblock.block_bytes)
     return len(wanted), len(seqs) - len(wanted)
 

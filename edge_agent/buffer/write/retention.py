@@ -10,6 +10,7 @@ from edge_agent.buffer.index import BlockEntry, RingIndex
 from edge_agent.units import HOUR_NS, ClockState, MonoNs, UtcNs
 
 MAX_STEP_NS = HOUR_NS
+"""FORMAT 7.6: no wall clock is believed that is further ahead of boot time and earlier blocks."""
 
 
 @dataclass(slots=True)
@@ -43,6 +44,8 @@ def anchor_clock(index: RingIndex, boot_id: bytes, utc: UtcNs, boot: MonoNs) -> 
     earlier = max((_latest_ns(entry, utc) for entry in timed if entry.boot_id != boot_id), default=None)
     first = next((entry for entry in timed if entry.boot_id == boot_id), None)
     if first is not None:
+        # A restart must not turn a wrong time into a right one: the boot's first block was held to
+        # the same bound.
         base = first.opened_utc_ns if earlier is None else min(first.opened_utc_ns, earlier + MAX_STEP_NS)
         return RetentionClock(UtcNs(base), first.opened_boot_ns)
     return RetentionClock(utc if earlier is None else UtcNs(min(earlier, utc)), boot)
@@ -95,6 +98,8 @@ def find_expired(index: RingIndex, moment: RetentionMoment, keep_for_ns: int, op
             is_old = _oldest_ns(entry) <= limit
             later_expired = later_expired or is_old
         elif entry.boot_id == moment.boot_id:
+            # Boot time counts suspended hours too and cannot be set: in its own boot it ages any
+            # block.
             is_old = moment.boot - entry.opened_boot_ns >= keep_for_ns
         else:
             is_old = later_expired

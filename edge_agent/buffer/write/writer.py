@@ -12,17 +12,17 @@ from typing import Self
 
 from edge_agent.buffer.crypt import BlockCipher, key_id, sign_page
 from edge_agent.buffer.disk import Disk, FileDisk
-from edge_agent.buffer.format.constants import ID_BYTES, Erased, Kind, State
+from edge_agent.buffer.format.constants import ID_BYTES, Erased, Kind
 from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, parse_page, tombstone_of
 from edge_agent.buffer.format.record import record_bytes, run_id_of
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.ring import read_superblock, rewrite_superblock
 from edge_agent.buffer.write.open_block import Draft, OpenBlock, borrow_buffer
-from edge_agent.buffer.write.recovery import resume
+from edge_agent.buffer.write.recovery import check_identity, resume
 from edge_agent.buffer.write.retention import RetentionMoment, anchor_clock, find_expired
 from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
-from edge_agent.errors import DurabilityError, RecordTooLargeError, RingError
+from edge_agent.errors import DurabilityError, RecordTooLargeError
 from edge_agent.host.clock import Clock
 from edge_agent.settings.source_digest import digest_source
 from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, Window
@@ -76,7 +76,7 @@ class RingWriter:
         self._sync_every_ns, self._keep_for_ns = settings.sync_every_ns, settings.keep_for_ns
         self.source = digest_source(self._superblock.ring_id, settings.source)
         """Digest of the place that the records come from, as every header page and RUN record has it."""
-        self._check_identity(settings.ring_id)
+        check_identity(self._superblock, disk.name, keys.recorder_key.public_key(), settings.ring_id)
         if loaded.damaged_copies:
             self._repair_superblock()
         self._index = RingIndex(disk, self._superblock)
@@ -268,24 +268,6 @@ class RingWriter:
             if abs(self._clock.utc() - self._clock.boot() - timed_by_ns) > CLOCK_STEP_NS:
                 return ClockState.FLOOR_ONLY
         return state
-
-    def _check_identity(self, ring_id: bytes | None) -> None:
-        superblock, name = self._superblock, self._disk.name
-        if ring_id is not None and ring_id != superblock.ring_id:
-            raise RingError(
-                f"another ring lies at this path: ring={name} id={superblock.ring_id.hex()} expected={ring_id.hex()}",
-                hint="Is another disk mounted here? Mount the right one, or take this one: edge-agent ring accept",
-            )
-        if superblock.recorder_public != self._recorder.public_key().public_bytes_raw():
-            raise RingError(
-                f"ring was made with another recorder key: ring={name}",
-                hint="Restore the recorder's key, or move this file away for a new ring.",
-            )
-        if superblock.state is not State.READY:
-            raise RingError(
-                f"ring is not one to record to: ring={name} state={superblock.state.name.lower()}",
-                hint="A move goes on where it stopped when it is started again; an excerpt belongs to a request.",
-            )
 
     def _demand_usable(self) -> None:
         if self._failed:

@@ -24,7 +24,7 @@ class GrantComparison:
 
     @property
     def is_equal(self) -> bool:
-        """Tell whether all that was granted was opened whole, and nothing else; and granted was what the terms say."""
+        """Tell whether just the granted footage was opened whole, and the grants are those that the terms give."""
         return bool(self.granted) and self.expected == self.granted == self.opened
 
     def as_text(self) -> str:

@@ -1,7 +1,7 @@
-"""The houses of the city: where each stands, its cameras, its owner's terms, and what it must grant. Pure.
+"""The houses of the city: the place of each, its cameras, its owner's terms, and its due grant. Pure.
 
 Owns the mixture. Houses outside of the area, owners who refuse, and cameras that consent to one request alone make
-the set of what is granted one that a mistake changes.
+the set of grants one that a mistake changes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Opens what was delivered, out of the object store, and tells what is whole.
+"""Opens the delivered bundles, out of the object store, and tells which ones are whole.
 
 Owns the meaning of *whole*: the payload is the one that its gateway signed for, nothing in the bundle failed, no part
 of the granted time is missing, and a clip is there to be played.

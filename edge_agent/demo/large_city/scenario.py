@@ -199,7 +199,7 @@ class CityScenario:
 
 
 def run(folder: Path, count: int, say: Callable[[str], None] = print) -> int:
-    """Run the demonstration; 0 only if what was granted is what was opened whole."""
+    """Run the demonstration; 0 only if the granted footage, and no other, was opened whole."""
     began, scenario = time.monotonic(), CityScenario(folder, count, say)
     say(f"{count} gateways on {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; everything on loopback")
     say(_LIGHTER)

@@ -32,7 +32,7 @@ class Servers:
     """Everything that the city runs; made by ``run_servers``.
 
     Args:
-        folder: Logs, and what the programs keep.
+        folder: Of logs, and of the programs' own files.
         city: Home and broker.
         store: Where uploads go.
     """
@@ -43,7 +43,7 @@ class Servers:
         self._programs: dict[str, CityProgram] = {}
 
     def start(self) -> None:
-        """Start a reader and its standby, two workers, and what takes uploads in; returns once all are at work.
+        """Start a reader and its standby, two workers, and the receiver of uploads; returns once all are at work.
 
         Raises:
             UnavailableError: One of them does not start.

@@ -32,8 +32,6 @@ from edge_agent.host.atomic_file import write_new_file
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
-from edge_agent.protocol.trust_bundle import Recipient
-from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.releaser import Releaser
 from edge_agent.rtcc.office.keys import write_age_identity
 from edge_agent.settings.gateway import read_text
@@ -46,9 +44,9 @@ from edge_agent.uplink.store.database import Database
 log = logging.getLogger(__name__)
 
 CSR, ENROLMENT = "gateway.csr", "enrolment-from-rtcc.json"
-"""In the folder of each house: what its gateway applies with, and what comes back."""
+"""In the folder of each house: its gateway's application, and the enrolment that comes back."""
 ADDRESS = "rtsp://127.0.0.1:1/{}"
-"""Of a camera: nobody is there, as nobody records."""
+"""Of a camera: no camera answers there, as no gateway records."""
 _READY_S, _STOP_S = 120.0, 30.0
 _TURN = threading.Lock()
 """A clip is cut in a process of its own: two hundred at once would not fit into the memory."""
@@ -57,27 +55,16 @@ _TURN = threading.Lock()
 class _OneAtATime(BundleBuilder):
     """A house's builder, which waits for its turn in the street."""
 
-    def __init__(self, builder: BundleBuilder) -> None:
-        vars(self).update(vars(builder))
-
-    def build(
-        self,
-        grant: Grant,
-        camera: CameraGrant,
-        recipients: tuple[Recipient, ...],
-        proof: Mapping[str, object],
-        out: Any,
-    ) -> BundleInfo:
+    def build(self, *given: Any, **named: Any) -> BundleInfo:
         """Build as the product does."""
         with _TURN:
-            return super().build(grant, camera, recipients, proof, out)
+            return super().build(*given, **named)
 
 
 class _Neighbour(Releaser):
     """The releaser of one house."""
 
-    def _make_builder(self, keys: KeyStore) -> BundleBuilder:
-        return _OneAtATime(super()._make_builder(keys))
+    builder_type = _OneAtATime
 
 
 class Resident:

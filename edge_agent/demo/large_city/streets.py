@@ -1,4 +1,4 @@
-"""The processes of the gateways, seen from outside: what they are told, and what they answer."""
+"""The processes of the gateways, seen from outside: the commands that they take, and their answers."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ class Streets:
         (self._folder / str(house.number) / ENROLMENT).write_bytes(issued.content)
 
     def read_csr(self, house: House) -> bytes:
-        """Return what a house's gateway applies with."""
+        """Return the application of a house's gateway."""
         return (self._folder / str(house.number) / CSR).read_bytes()
 
     def move_in(self) -> None:

@@ -1,4 +1,4 @@
-"""``--received``: where the payloads of deliveries are, a folder or a bucket, for the commands that open them."""
+"""``--received``: the place of the payloads of deliveries, a folder or a bucket, for the commands that open them."""
 
 import argparse
 import tempfile

@@ -5,7 +5,7 @@ import json
 import os
 from typing import Any
 
-from edge_agent.errors import UsageError
+from edge_agent.errors import DenialError, UsageError
 from edge_agent.protocol import jws
 from edge_agent.protocol.answer import Answer
 from edge_agent.protocol.request_jws import TYP
@@ -87,8 +87,12 @@ def _show_conflicts(home: RtccHome) -> int:
 
 
 def _print_deadline(home: RtccHome, jti: str, *, is_answered: bool) -> None:
-    payload: Any = jws.parse(home.find_request(jti) or b"", TYP).payload
-    print(f"{'':<20}  {'':<22}  {jti}  {'waiting':<10}  {say_deadline(payload, read_now(), is_answered=is_answered)}")
+    try:
+        payload: Any = jws.parse(home.find_request(jti) or b"", TYP).payload
+        said = say_deadline(payload, read_now(), is_answered=is_answered)
+    except (DenialError, LookupError, TypeError, ValueError):  # of one request; the list goes on
+        said = f"this request's row is damaged: table=requests jti={jti}"
+    print(f"{'':<20}  {'':<22}  {jti}  {'waiting':<10}  {said}")
 
 
 def _print_answer(answer: Answer, *, as_json: bool) -> None:

@@ -26,6 +26,7 @@ def make_ca(key: ec.EllipticCurvePrivateKey, name: str, now: UtcNs) -> x509.Cert
     """Sign the authority's own certificate."""
     subject = _name(name)
     builder = _builder(subject, subject, key.public_key(), now, CA_DAYS)
+    # RFC 5280, section 4.2.1.9: path length 0 allows no further authority below this one.
     return (
         builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(is_ca=True), critical=True)
@@ -128,6 +129,7 @@ def _issue(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
     if holder.hosts:
+        # Clients match a server's name here, and the CN no longer (RFC 9525).
         names = x509.SubjectAlternativeName([_host(host) for host in holder.hosts])
         builder = builder.add_extension(names, critical=False)
     return builder.sign(ca_key, hashes.SHA256())

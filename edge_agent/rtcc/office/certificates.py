@@ -1,7 +1,7 @@
 """Certificates of gateways that the authority issued, and those that it revoked.
 
 Owns ``tls/issued/GATEWAY/SERIAL.pem``, ``tls/revoked.json`` and ``tls/crl.pem``: the list (RFC 5280, section 5) that
-the broker reads. Which certificate is issued to whom is said by ``enrol`` and ``renewal``.
+the broker reads. ``enrol`` and ``renewal`` decide which certificate is issued to whom.
 """
 
 import contextlib
@@ -58,9 +58,12 @@ class Certificates:
         replace(path, certificate.public_bytes(Encoding.PEM))
 
     def issued(self, gateway: str) -> tuple[x509.Certificate, ...]:
-        """Return the certificates of a gateway, the newest first."""
-        paths = (self._folder / "issued" / gateway).glob("*.pem")
-        found = [x509.load_pem_x509_certificate(path.read_bytes()) for path in paths]
+        """Return the certificates of a gateway, the newest first.
+
+        Raises:
+            CustodyError: A file of them is damaged: it costs this gateway alone.
+        """
+        found = [_load(path) for path in (self._folder / "issued" / gateway).glob("*.pem")]
         return tuple(sorted(found, key=lambda each: each.not_valid_after_utc, reverse=True))
 
     def is_revoked(self, certificate: x509.Certificate) -> bool:
@@ -92,13 +95,15 @@ class Certificates:
             yield
 
     def _read(self) -> _RevokedList:
+        path = self._folder / "revoked.json"
         try:
-            raw = json.loads((self._folder / "revoked.json").read_text())
+            raw = json.loads(path.read_text())
+            entries = {name: (at, end) for name, (at, end) in raw["entries"].items()}
+            return _RevokedList(raw["number"], raw["made_at"], entries)
         except FileNotFoundError:
             return _RevokedList(0, 0, {})
-        return _RevokedList(
-            raw["number"], raw["made_at"], {name: (at, end) for name, (at, end) in raw["entries"].items()}
-        )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CustodyError(f"not a list of revoked certificates: {path}", "bring it back from a copy") from error
 
     def _write(self, known: _RevokedList, now: UtcNs, authorities: Sequence[AuthorityPair] | None = None) -> None:
         # A certificate that has ended by itself needs no entry; a day more for clocks that are behind.
@@ -115,3 +120,10 @@ class Certificates:
         content = {"number": new.number, "made_at": new.made_at, "entries": {k: list(v) for k, v in entries.items()}}
         replace(self._folder / "revoked.json", encode_json(content))
         replace(self.list_path, b"".join(lists))
+
+
+def _load(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CustodyError(f"not a certificate: {path}", "bring the file back from a copy") from error

@@ -169,9 +169,13 @@ class RequestDrafts:
         try:
             names = [f"{opened.opened_at // SECOND_NS}-{person}.jws" for person in persons]
             messages = [json.loads(self._documents.read(opened.draft.id, name) or b"") for name in names]
+            # RFC 7515, section 7.2.1: one payload, many signatures. Each was made alone, at a
+            # machine of its own.
             general = {"payload": messages[0]["payload"], "signatures": [each["signatures"][0] for each in messages]}
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise EvidenceError(f"a signature of this draft cannot be read: id={opened.draft.id}") from error
+        # Names of documents were all that counted so far: every signature is verified here, as a
+        # gateway would.
         return load_request(self._home, jws.encode_json(general), now)
 
     def _set_times(self, draft: StoredDraft, now: UtcNs) -> OpenedDraft:

@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import CustodyError, EvidenceError
 from edge_agent.protocol.application import verify_csr
-from edge_agent.protocol.public_keys import load_jwk, public_jwk, thumbprint
+from edge_agent.protocol.public_keys import public_jwk, thumbprint
 from edge_agent.protocol.trust_bundle import encode_roots
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.home import AUTHORITIES, RtccHome
 from edge_agent.rtcc.office.keys import encode_json, generate_tls_key, make_id, write_new, write_private_key
 from edge_agent.rtcc.office.trust import roots_to_pin
+from edge_agent.rtcc.pinned_keys import read_key
 from edge_agent.units import UtcNs, encode_rfc3339
 
 ENROLMENT_VERSION = 1
@@ -59,6 +60,7 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
     gateway = known or make_id()
     ca, ca_key = home.load_ca()
     certificate = authority.issue_client(ca, ca_key, application.tls, gateway, now)
+    # Before the file leaves us: only a recorded certificate can be revoked.
     home.certificates.record(gateway, certificate)
     if known and home.is_gateway_revoked(known):  # meanwhile: then this certificate is on the list, or never left us
         raise EvidenceError(f"this gateway was revoked: gateway={known}", "a gateway with new keys can be enrolled")
@@ -68,8 +70,13 @@ def enrol(home: RtccHome, csr_pem: bytes, now: UtcNs, *, renew: bool = False, no
 
 
 def gateway_key(home: RtccHome, gateway: str, name: str = "gateway") -> Any:
-    """Return a public key that a gateway was enrolled with: ``gateway``, ``recorder`` or ``owner``."""
-    return load_jwk(home.load_gateway(gateway)["keys"][name])
+    """Return a public key that a gateway was enrolled with: ``gateway``, ``recorder`` or ``owner``.
+
+    Raises:
+        ConfigError: No gateway of this id was enrolled here.
+        CustodyError: Its row is damaged.
+    """
+    return read_key(gateway, home.load_gateway(gateway)["keys"], name)
 
 
 def enrol_server(home: RtccHome, names: tuple[str, ...], now: UtcNs) -> tuple[str, str]:

@@ -50,6 +50,7 @@ DEFAULT_PEOPLE: Mapping[str, Role] = {
     "dispatch-1": Role.DISPATCH,
 }
 _JTI = re.compile(r"[A-Za-z0-9_-]{22}")
+_VERSION = re.compile(r"[0-9]{6,12}")
 _ISS = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
@@ -247,7 +248,7 @@ class RtccHome:
 
     def has_gateway(self, gateway: str) -> bool:
         """Tell whether a gateway of this id was enrolled here."""
-        return _JTI.fullmatch(gateway) is not None and self.state.gateways.find(gateway) is not None
+        return _JTI.fullmatch(gateway) is not None and self.state.gateways.has(gateway)
 
     def write_gateway(self, record: Mapping[str, Any]) -> None:
         """Keep what a gateway was enrolled with: the pins by which its answers and bundles are verified."""
@@ -259,7 +260,7 @@ class RtccHome:
 
     def revoke_gateway(self, gateway: str, at: str) -> None:
         """Note that nothing more is taken from a gateway: no upload, no answer, no application."""
-        self.load_gateway(gateway)
+        self.demand_gateway(gateway)
         self.state.gateways.revoke(gateway, at)
 
     def is_gateway_revoked(self, gateway: str) -> bool:
@@ -271,11 +272,21 @@ class RtccHome:
 
         Raises:
             ConfigError: No gateway of this id was enrolled here.
+            CustodyError: Its row is damaged.
         """
         record = self.state.gateways.find(gateway) if _JTI.fullmatch(gateway) else None
         if record is None:
-            raise ConfigError(f"no such gateway: {gateway[:64]!r}", "`rtcc keys show` lists the enrolled ones")
+            raise _unknown(gateway)
         return record
+
+    def demand_gateway(self, gateway: str) -> None:
+        """Make sure of a gateway, whatever its row holds.
+
+        Raises:
+            ConfigError: No gateway of this id was enrolled here.
+        """
+        if not self.has_gateway(gateway):
+            raise _unknown(gateway)
 
     def write_request(self, jti: str, raw: bytes) -> None:
         """Keep a request that we are about to send: only answers to these are taken."""
@@ -307,7 +318,8 @@ class RtccHome:
 
     def bundle_versions(self) -> tuple[int, ...]:
         """Return the versions of all trust bundles signed so far, rising."""
-        return tuple(sorted(int(path.stem) for path in (self.path / "trust").glob("*.jws")))
+        names = (path.stem for path in (self.path / "trust").glob("*.jws"))
+        return tuple(sorted(int(name) for name in names if _VERSION.fullmatch(name)))
 
     def write_bundle(self, version: int, raw: bytes) -> Path:
         """Keep a signed trust bundle; a version is never written twice."""
@@ -323,3 +335,7 @@ class RtccHome:
         """Return the newest signed trust bundle; None before the first."""
         versions = self.bundle_versions()
         return self.bundle_path(versions[-1]).read_bytes() if versions else None
+
+
+def _unknown(gateway: str) -> ConfigError:
+    return ConfigError(f"no such gateway: {gateway[:64]!r}", "`rtcc keys show` lists the enrolled ones")

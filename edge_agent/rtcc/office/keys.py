@@ -29,6 +29,7 @@ from edge_agent.protocol.public_keys import thumbprint
 
 SigningKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _PRIVATE = 0o077
+"""Bits of a file's mode that must be off: group and others."""
 MIN_PASSPHRASE_BYTES = 12
 
 
@@ -67,6 +68,7 @@ def load_signing_key(path: Path, passphrase: bytes | None) -> SigningKey:
         CustodyError: Missing, readable by others, of another kind, or the passphrase is missing or wrong.
     """
     pem = read_guarded(path, _PRIVATE)
+    # RFC 7468, 11: the label of an encrypted PKCS#8 key.
     encrypted = b"ENCRYPTED" in pem
     if encrypted and passphrase is None:
         raise CustodyError(f"key is encrypted: {path}", "give --passphrase-file")

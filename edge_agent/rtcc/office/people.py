@@ -24,6 +24,7 @@ from edge_agent.rtcc.office.keys import (
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339, parse_rfc3339
 
 PERSON_DAYS = 365
+"""Of a person's key; after it a new one is made."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 
@@ -74,6 +75,7 @@ class People:
     def add(self, name: str, role: Role, now: UtcNs, days: int = PERSON_DAYS) -> Signatory:
         """Make a person's key, valid from now on; it counts once a trust bundle that names it is published."""
         key = generate_signing_key()
+        # The private half first: a name that the trust bundle lists always has its key.
         write_private_key(self._path(name, "pem"), key, self._passphrase)
         person = Signatory(name, role, public_jwk(key.public_key()), kid_of(key), now, UtcNs(now + days * DAY_NS))
         content = {

@@ -1,16 +1,18 @@
 """Renewing a gateway's certificate (PROTOCOL 7.5): under the id that it has, for the keys that are pinned.
 
-Owns who gets one: a gateway that is enrolled and not revoked, that shows a certificate near its end, and signs with
-both of its keys. Asking again brings the same certificate again, so nobody can make the authority issue many.
+Owns the decision: a gateway gets one if it is enrolled and not revoked, shows a certificate near
+its end, and signs with both of its keys. Asking again brings the same certificate again, so a
+gateway cannot make the authority issue many.
 """
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.errors import EvidenceError
-from edge_agent.protocol.public_keys import load_jwk, public_jwk
+from edge_agent.protocol.public_keys import public_jwk
 from edge_agent.protocol.renewal import due_at_s, verify_renewal
 from edge_agent.rtcc.office import authority
+from edge_agent.rtcc.office.enrol import gateway_key
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.units import SECOND_NS, UtcNs
 
@@ -34,7 +36,8 @@ def renew(home: RtccHome, gateway: str, presented: x509.Certificate, raw: bytes,
     if home.is_gateway_revoked(gateway) or home.certificates.is_revoked(presented):
         raise EvidenceError(f"gateway was revoked: gateway={gateway}")
     keys = home.load_gateway(gateway)["keys"]
-    application = verify_renewal(raw, home.settings.iss, gateway, load_jwk(keys["gateway"]))  # type: ignore[arg-type]
+    application = verify_renewal(raw, home.settings.iss, gateway, gateway_key(home, gateway))
+    # A renewal renews: other keys would be another gateway under this one's id.
     if any(public_jwk(getattr(application, name)) != jwk for name, jwk in keys.items()):
         raise EvidenceError(f"application names other keys than the pinned ones: gateway={gateway}")
     certificate = _find_newer(home, gateway, presented, now)
@@ -43,6 +46,7 @@ def renew(home: RtccHome, gateway: str, presented: x509.Certificate, raw: bytes,
             raise EvidenceError(f"certificate is not near its end: gateway={gateway}")
         ca, ca_key = home.load_ca()
         certificate = authority.issue_client(ca, ca_key, application.tls, gateway, now)
+        # Before the answer leaves us: only a recorded certificate can be revoked.
         home.certificates.record(gateway, certificate)
         if home.is_gateway_revoked(gateway):  # meanwhile: then this certificate is on the list, or never left us
             raise EvidenceError(f"gateway was revoked: gateway={gateway}")

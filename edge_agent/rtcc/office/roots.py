@@ -21,6 +21,7 @@ from edge_agent.rtcc.office.keys import (
 )
 
 ROOTS, THRESHOLD = 3, 2
+"""One root may be lost, and one may be stolen, before the set must be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,11 @@ class RootSets:
         """Return the root sets, the oldest first; trust bundles hand over to the last."""
         sets = []
         for path in sorted(self._folder.glob("set-*.json")):
-            raw = json.loads(path.read_text())
-            sets.append(RootSet(raw["number"], raw["threshold"], tuple(raw["keys"])))
+            try:
+                raw = json.loads(path.read_text())
+                sets.append(RootSet(raw["number"], raw["threshold"], tuple(raw["keys"])))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                raise CustodyError(f"not a set of roots: {path}", "bring the file back from a copy") from error
         return tuple(sets)
 
     def add(self) -> RootSet:

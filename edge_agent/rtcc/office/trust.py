@@ -17,6 +17,8 @@ from edge_agent.rtcc.office.roots import RootSet
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 
 MAX_VALIDITY_DAYS = 30
+"""As a gateway accepts at most (PROTOCOL 5); a revoked signer counts no longer than that at a
+gateway that is cut off."""
 TOPIC = "rtcc/1/trust"
 
 
@@ -41,6 +43,7 @@ def sign_trust(home: RtccHome, now: UtcNs, *, days: int = MAX_VALIDITY_DAYS, roo
     version = (home.bundle_versions() or (0,))[-1] + 1
     keys: list[SigningKey] = []
     in_use = _set_in_use(home)
+    # Both sets: a hand-over is signed by the threshold of the old and of the new one (PROTOCOL 5).
     for root_set in (in_use, home.roots.sets()[-1]):
         keys.extend(key for key in home.roots.load(root_set, root_files) if kid_of(key) not in map(kid_of, keys))
     raw = jws.sign(TYP, build_payload(home, version, now, UtcNs(now + days * DAY_NS)), keys)

@@ -1,8 +1,9 @@
-"""The audit of the RTCC's own side: what happened, in a Merkle tree whose head is signed daily (docs/adr/0070).
+"""The audit of the RTCC's own side: events in a Merkle tree whose head is signed daily (docs/adr/0070).
 
-Owns the ``audit_`` tables. An event is inserted with what it tells of, in one transaction, by a role that may do no
-more; whoever signs puts the events into the tree (RFC 6962), so no worker waits for another. The tree and its signed
-heads are those of a gateway's ledger: ``edge_agent.protocol.merkle`` and ``checkpoint``.
+Owns the ``audit_`` tables. An event is inserted in the transaction of its own cause, by a role that
+may do no more; the signing program puts the events into the tree (RFC 6962), so no worker waits for
+another. The tree and its signed heads are those of a gateway's ledger:
+``edge_agent.protocol.merkle`` and ``checkpoint``.
 """
 
 import json
@@ -18,13 +19,13 @@ from edge_agent.protocol.checkpoint import SALT_BYTES, encode_leaf
 from edge_agent.rtcc.state.tables import audit_events, audit_leaves, audit_nodes
 from edge_agent.units import UtcNs
 
-# Inline: nobody asks for the number, which to read a worker has no right.
+# Inline: without it the insert returns the row's number, which a worker has no right to read.
 _ADD = insert(audit_events).inline()
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """What happened: a kind, and members of JSON."""
+    """One event of the audit: its kind, and members of JSON."""
 
     kind: str
     entry: Mapping[str, object]

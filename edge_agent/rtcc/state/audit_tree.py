@@ -27,12 +27,13 @@ from edge_agent.rtcc.state.tables import audit_checkpoints, audit_events, audit_
 from edge_agent.units import UtcNs
 
 _PAGE = 1000
+"""Rows at once: the audit of a city does not fit into memory."""
 _PADDING = "padding"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFindings:
-    """What a look at the whole audit found: all of it agrees."""
+    """The counts of an audit that agrees in every part."""
 
     leaves: int
     waiting: int
@@ -64,8 +65,10 @@ class AuditTree:
         """
         with self._database.begin() as connection:
             if self._database.is_shared:
+                # Two programs that read one size would both put a leaf at that place.
                 guards.exclude_others(connection)
             size = _put_events(connection, audit.read_size(connection))
+            # The size is published: a multiple of PAD_TO tells no one how many events a day had.
             while not size or size % PAD_TO:
                 audit.put(connection, size, None, _PADDING, now, {})
                 size += 1
@@ -157,6 +160,8 @@ def _check_leaves(connection: Connection, roots: dict[int, bytes]) -> int:
     for leaf in _leaves(connection):
         nodes.update(merkle.append(size, merkle.leaf_hash(leaf), read))
         size += 1
+        # At each signed size, and not at the last alone: the first checkpoint that fails tells
+        # since when.
         if size in roots and merkle.root(size, read) != roots.pop(size):
             raise EvidenceError(f"audit was changed after it was signed: checkpoint size={size}")
     if roots:

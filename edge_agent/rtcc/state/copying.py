@@ -10,10 +10,11 @@ _AT_ONCE = 500
 
 
 def move_state(source: CityDatabase, target: CityDatabase) -> int:
-    """Copy every row, and let nobody use the source any more.
+    """Copy every row, and refuse every later use of the source.
 
-    Nobody else writes into the source meanwhile. The target's rows are durable before the source is marked: after a
-    kill in between the source is still the state, and the target has to be emptied.
+    The transaction keeps other writers out of the source meanwhile. The target's rows are durable
+    before the source is marked: after a kill in between the source is still the state, and the
+    target has to be emptied.
 
     Returns:
         How many rows there were.

@@ -24,8 +24,11 @@ _PATIENCE_S = 15
 _PRAGMAS = (
     # No write-ahead log: its index is shared memory, which a home on a share has not.
     "journal_mode=TRUNCATE",
+    # Durable at the commit: right after it the broker hears that it may forget the message.
     "synchronous=FULL",
     "foreign_keys=ON",
+    # A schema that was put into the file calls no function with a side effect
+    # (sqlite.org/security.html).
     "trusted_schema=OFF",
 )
 _MIN_POSTGRESQL = (15,)
@@ -118,11 +121,11 @@ class CityDatabase:
 
     def mark_moved(self, connection: Connection) -> None:
         """Let nobody read or write a SQLite any more once the caller's transaction is committed."""
-        # In the file's header, so part of the transaction, and of what every program reads at its next one.
+        # In the file's header: part of the transaction, and read by every program at its next one.
         connection.exec_driver_sql(f"PRAGMA user_version = {_MOVED}")
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the idle connections."""
         self._engine.dispose()
 
     def _refuse_moved(self, connection: Connection) -> None:
@@ -139,28 +142,18 @@ class CityDatabase:
 
 
 @contextmanager
-def refuse_as_conflict() -> Iterator[None]:
-    """Translate what a constraint says; to be put around a transaction, or a part of one that can be undone.
-
-    Raises:
-        ConflictError: A constraint refuses a row.
-    """
-    try:
-        yield
-    except IntegrityError as error:
-        # Its text holds the values of the row.
-        raise ConflictError(f"a row is refused: error={type(error.orig).__name__}") from None
-
-
-@contextmanager
 def savepoint(connection: Connection) -> Iterator[None]:
     """Undo what is done inside, and nothing else of the transaction, if it fails.
 
     Raises:
         ConflictError: A constraint refuses a row.
     """
-    with refuse_as_conflict(), connection.begin_nested():
-        yield
+    try:
+        with connection.begin_nested():
+            yield
+    except IntegrityError as error:
+        # Its text holds the values of the row.
+        raise ConflictError(f"a row is refused: error={type(error.orig).__name__}") from None
 
 
 def _make_engine(text: str) -> Engine:

@@ -1,7 +1,7 @@
 """The meaning of a database's error: away for now, set up wrongly, or a fault of ours.
 
 Owns the one place in which a driver's error is read. Only a fault that time mends is an outage: its finder
-waits and tries again, for ever, and would wait as long for a statement that is wrong or a row that no table takes.
+waits and tries again, indefinitely, and would wait as long for a statement that is wrong or a row that no table takes.
 """
 
 import sqlite3

@@ -1,8 +1,9 @@
 """The exchanges of one transaction: locked and read at once, judged in memory, written at once.
 
-An exchange is one request and one gateway. Whoever takes its answers in holds its row until the transaction ends, so
-two workers never judge two answers of it at once. A worker judges dozens of answers in a transaction: a statement for
-each of their rows cost more than to verify them. ``edge_agent.rtcc.answers`` judges them.
+An exchange is one request and one gateway. A worker that takes its answers in holds its row until
+the transaction ends, so two workers never judge two answers of it at once. A worker judges dozens
+of answers in a transaction: a statement for each of their rows cost more than to verify them.
+``edge_agent.rtcc.answers`` judges them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -143,7 +144,7 @@ class ExchangeBatch:
         return self._known_uploads[_place(answer)]
 
     def announce(self, answer: Answer, uploads: Sequence[str]) -> None:
-        """Take down further uploads of an exchange."""
+        """Record further uploads of an exchange."""
         self._known_uploads[_place(answer)].update(uploads)
         self._announced += [{"gateway": answer.gateway, "upload": each, "jti": answer.jti} for each in uploads]
 

@@ -4,19 +4,24 @@ Owns the reading, and the keeping of conflicts. How answers are taken in is ``ed
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_
 
+from edge_agent.errors import CustodyError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Delivery
 from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.rtcc.state.tables import announced, answers, conflicts, deliveries, requests
 from edge_agent.units import UtcNs
 
 PAGE = 500
+
+log = logging.getLogger(__name__)
 _DELIVERED = select(deliveries).where(deliveries.c.upload.in_(bindparam("uploads", expanding=True)))
 
 
@@ -53,6 +58,7 @@ def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs
     known = conflicts.c.gateway == answer.gateway
     if connection.execute(select(conflicts.c.jti).where(known, conflicts.c.sha256 == digest)).first() is not None:
         return ConflictKept.KNOWN
+    # A gateway's own key signs these: without a bound one gateway could fill the disk.
     if connection.execute(select(func.count()).where(known)).scalar_one() >= most:
         return ConflictKept.TOO_MANY
     place = {"gateway": answer.gateway, "jti": answer.jti, "sha256": digest}
@@ -61,7 +67,7 @@ def keep_conflict(connection: Connection, answer: Answer, raw: bytes, now: UtcNs
 
 
 class Exchanges:
-    """What was taken in, to be read by commands and by the receiver."""
+    """The answers that were taken in, to be read by commands and by the receiver."""
 
     def __init__(self, database: CityDatabase) -> None:
         self._database = database
@@ -119,21 +125,26 @@ class Exchanges:
 
     def deliveries(self, jti: str | None = None) -> Iterator[Delivery]:
         """Yield all deliveries, or those of one request, by the name of the upload, page by page."""
-        after = ""
-        while page := self.delivery_page(after, jti=jti):
-            yield from page
-            after = page[-1].file.upload
+        return _deliveries(self._delivery_rows("", PAGE, jti))
 
-    def delivery_page(self, after: str = "", limit: int = PAGE, jti: str | None = None) -> list[Delivery]:
+    def delivery_page(self, after: str = "", limit: int = PAGE) -> list[Delivery]:
         """Return up to ``limit`` deliveries after an upload's name."""
-        query = select(deliveries).where(deliveries.c.upload > after).order_by(deliveries.c.upload).limit(limit)
-        if jti is not None:
-            query = query.where(deliveries.c.jti == jti)
-        with self._database.read() as connection:
-            return [_delivery(row) for row in connection.execute(query)]
+        return list(islice(_deliveries(self._delivery_rows(after, min(limit, PAGE), None)), limit))
+
+    def _delivery_rows(self, after: str, at_once: int, jti: str | None) -> Iterator[Any]:
+        while True:
+            query = select(deliveries).where(deliveries.c.upload > after).order_by(deliveries.c.upload).limit(at_once)
+            if jti is not None:
+                query = query.where(deliveries.c.jti == jti)
+            with self._database.read() as connection:
+                page = connection.execute(query).all()
+            if not page:
+                return
+            yield from page
+            after = page[-1].upload
 
     def conflicts(self) -> Iterator[tuple[str, str, bytes]]:
-        """Yield gateway, request and message of what contradicts, the oldest first, page by page."""
+        """Yield gateway, request and message of each contradiction, the oldest first, page by page."""
         key = (conflicts.c.kept_at_ns, conflicts.c.gateway, conflicts.c.sha256)
         after: tuple[int, str, str] = (-1, "", "")
         while True:
@@ -147,5 +158,19 @@ class Exchanges:
 
 
 def _delivery(row: Any) -> Delivery:
-    file = DeliveredFile(row.camera, row.upload, bytes.fromhex(row.sha256), row.size, bytes(row.age_header))
+    try:
+        file = DeliveredFile(row.camera, row.upload, bytes.fromhex(row.sha256), row.size, bytes(row.age_header))
+    except (TypeError, ValueError) as error:
+        raise CustodyError(
+            f"a delivery's row is damaged: table=deliveries upload={row.upload[:64]} gateway={row.gateway}"
+        ) from error
     return Delivery(row.gateway, row.jti, file)
+
+
+def _deliveries(rows: Iterable[Any]) -> Iterator[Delivery]:
+    """Yield what the rows say; a damaged one is said and left out, so that a list does not end at it."""
+    for row in rows:
+        try:
+            yield _delivery(row)
+        except CustodyError as error:
+            log.error("left out: %s", error)

@@ -1,8 +1,9 @@
 """The folders in which earlier versions kept an RTCC's state, taken over into its database: whole or not at all.
 
-Owns the old layout: ``gateways/ requests/ announced/ deliveries/ conflicts/ drafts/ watched``. The folders are put
-aside under ``former-state/`` after the commit, and nothing in them is changed. They are taken over once: what an older
-program writes later is said, never merged and never put where nobody looks.
+Owns the old layout: ``gateways/ requests/ announced/ deliveries/ conflicts/ drafts/ watched``. The
+folders are put aside under ``former-state/`` after the commit, and nothing in them is changed. They
+are taken over once: files that an older program writes later are reported, never merged and never
+moved out of sight.
 """
 
 import json
@@ -75,13 +76,15 @@ def refuse_later(home: Path) -> None:
 
 
 def put_aside(home: Path) -> None:
-    """Move the folders away, so that nobody takes them for the state; again after a kill."""
+    """Move the folders away, so that no person takes them for the state; again after a kill."""
     aside = home / _ASIDE
     for name in (*FOLDERS, "watched"):
         if (home / name).exists():
             aside.mkdir(mode=0o700, exist_ok=True)
             (home / name).rename(aside / name)
     sync_folder(home)
+    # After the renames are durable: else a power cut could leave a folder here that is refused as
+    # new.
     (home / _UNFINISHED).unlink()
 
 
@@ -124,7 +127,7 @@ def _answers(home: Path, connection: Connection) -> None:
 
 
 def _read_answers(folder: Path) -> Iterator[_Kept]:
-    # What stands in them was verified before it was kept.
+    # Each was verified before it was kept.
     for path in sorted(folder.glob("*.jws")):
         with _Reading(path, lambda raw: jws.parse(raw, TYP, 1 << 20).payload) as payload:
             yield _Kept(path, payload["seq"], payload["status"])
@@ -159,7 +162,7 @@ def _drafts(home: Path, connection: Connection) -> None:
 
 
 class _Reading:
-    """A file's content; an error in it, or in what is made of it, names the file."""
+    """A file's content; an error in it, or in the rows made of it, names the file."""
 
     def __init__(self, path: Path, parse: Callable[[bytes], Any] = json.loads) -> None:
         self._path, self._parse = path, parse

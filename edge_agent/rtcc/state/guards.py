@@ -1,4 +1,4 @@
-"""What the database itself refuses: a change of the audit's rows, and two programs that make the tables at once.
+"""The refusals of the database itself: a change of the audit's rows, and two programs that make the tables at once.
 
 Owns the statements that one dialect knows and the other does not.
 """
@@ -42,7 +42,7 @@ def create(connection: Connection) -> None:
 def grant_writer(connection: Connection, role: str = WRITER) -> None:
     """Let a role that exists do everything but read or change the audit; PostgreSQL only.
 
-    Whoever signs the audit's checkpoints connects as the owner of the tables.
+    The program that signs the audit's checkpoints connects as the owner of the tables.
     """
     quoted = connection.dialect.identifier_preparer.quote_identifier(role)
     ours = [table.name for table in metadata.sorted_tables if table not in AUDIT and table.name != "state_version"]

@@ -1,13 +1,17 @@
 """Messages between a reader and the workers: inserted as they came, judged in the order of their exchange, once each.
 
 Owns the table ``inbound``. The oldest message of an exchange (gateway and request) is its head. A worker takes heads
-that no other one has, and with each the messages that follow it: nobody else can, as long as the head is there. A batch
-is the oldest of them, however many are of one exchange: a share for each would slow the one down that has a backlog,
-and keep no gateway from naming as many requests as it likes.
+that no other one has, and with each the messages that follow it: nobody else can, as long as the head is there.
+
+Gateways take turns. A message's turn is one more than that of the last of its gateway that waits, and 0 if none does; a
+batch is the messages of the lowest turns, and of one turn the oldest. So a gateway waits for its own backlog, and for
+one message of each other gateway; how many exchanges a message is of changes nothing. The broker vouches for the
+gateway, which the topic names, and for nothing else.
 """
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +23,8 @@ from edge_agent.rtcc.state.tables import inbound
 
 MAX_FAILURES = 8
 """After so many, a message waits for a person."""
+MAX_WAITING = 1024
+"""Messages kept of one gateway: a flood fills its own share, and not the disk."""
 MAX_STUCK = 256
 """Messages kept of an exchange whose head waits for a person, the newest: the final one brings the keys."""
 
@@ -48,6 +54,9 @@ class TakenMessage:
     payload: bytes
 
 
+# In an exchange turns rise with numbers, so that a batch never holds a message without those before it: a gateway
+# speaks through one reader at a time.
+_TURNS = (inbound.c.turn, inbound.c.number)
 _EARLIER = inbound.alias("earlier")
 _HEADS = (
     select(inbound.c.gateway, inbound.c.jti)
@@ -61,15 +70,21 @@ _HEADS = (
         )
         .exists(),
     )
-    .order_by(inbound.c.number)
+    .order_by(*_TURNS)
     .limit(bindparam("most"))
+    # A head that another worker has is left out, not waited for; SQLite has one writer anyway.
     .with_for_update(of=inbound, skip_locked=True)
 )
 _FOLLOWING = (
     select(inbound.c.number, inbound.c.gateway, inbound.c.jti, inbound.c.topic, inbound.c.payload)
     .where(tuple_(inbound.c.gateway, inbound.c.jti).in_(bindparam("exchanges", expanding=True)))
-    .order_by(inbound.c.number)
+    .order_by(*_TURNS)
     .limit(bindparam("most"))
+)
+_WAITING = (
+    select(inbound.c.gateway, func.count().label("waiting"), func.max(inbound.c.turn).label("turn"))
+    .where(inbound.c.gateway.in_(bindparam("gateways", expanding=True)))
+    .group_by(inbound.c.gateway)
 )
 _STUCK = (
     select(inbound.c.gateway, inbound.c.jti)
@@ -82,27 +97,27 @@ _NEWEST = select(inbound.c.number).where(*_BEHIND).order_by(inbound.c.number.des
 _TRIM = delete(inbound).where(
     *_BEHIND, inbound.c.failures < MAX_FAILURES, inbound.c.number.not_in(_NEWEST.scalar_subquery())
 )
+_SET_ASIDE = (
+    update(inbound).where(inbound.c.number.in_(bindparam("numbers", expanding=True))).values(failures=MAX_FAILURES)
+)
 _REMOVE = delete(inbound).where(inbound.c.number.in_(bindparam("numbers", expanding=True)))
 
 
 class InboundMessages:
-    """The table of messages that nobody has judged yet."""
+    """The table of messages that no worker has judged yet."""
 
     def __init__(self, database: CityDatabase) -> None:
         self._database = database
 
     def put(self, messages: Sequence[NewMessage]) -> None:
-        """Insert messages in their order, durable on return; one that waits already is not inserted again."""
+        """Insert messages in their order, durable on return; one that waits already is not inserted again.
+
+        A gateway of which ``MAX_WAITING`` wait loses what it says beyond them: it alone.
+        """
         dialect = postgresql if self._database.is_shared else sqlite
-        rows = [
-            {
-                "gateway": each.gateway, "jti": each.jti, "topic": each.topic, "payload": each.payload, "failures": 0,
-                "sha256": hashlib.sha256(each.topic.encode() + b"\0" + each.payload).hexdigest(),
-            }
-            for each in messages
-        ]  # fmt: skip
         with self._database.begin() as connection:
-            connection.execute(dialect.insert(inbound).on_conflict_do_nothing(), rows)
+            if rows := _share_out(connection, messages):
+                connection.execute(dialect.insert(inbound).on_conflict_do_nothing(), rows)
             _bound_stuck(connection, {(each.gateway, each.jti) for each in messages})
 
     def count(self) -> tuple[int, int]:
@@ -126,20 +141,55 @@ class InboundMessages:
             return int(connection.execute(select(inbound.c.failures).where(mine)).scalar() or 0)
 
 
+def _share_out(connection: Connection, messages: Sequence[NewMessage]) -> list[dict[str, object]]:
+    """Give each message its turn; leave out those for which its gateway has no room."""
+    gateways = {each.gateway for each in messages}
+    found = connection.execute(_WAITING, {"gateways": list(gateways)})
+    waiting, turns = Counter[str](), dict.fromkeys(gateways, -1)
+    for row in found:
+        waiting[row.gateway], turns[row.gateway] = row.waiting, row.turn
+    rows: list[dict[str, object]] = []
+    dropped = Counter[str]()
+    for each in messages:
+        if waiting[each.gateway] >= MAX_WAITING:
+            dropped[each.gateway] += 1
+            continue
+        waiting[each.gateway] += 1
+        turns[each.gateway] += 1
+        rows.append(_row(each, turns[each.gateway]))
+    for gateway, count in dropped.items():
+        log.error("messages of a gateway that floods: gateway=%s waiting=%d dropped=%d", gateway, MAX_WAITING, count)
+    return rows
+
+
+def _row(message: NewMessage, turn: int) -> dict[str, object]:
+    return {
+        "gateway": message.gateway, "jti": message.jti, "topic": message.topic, "payload": message.payload,
+        "sha256": hashlib.sha256(message.topic.encode() + b"\0" + message.payload).hexdigest(),
+        "failures": 0, "turn": turn,
+    }  # fmt: skip
+
+
 def _bound_stuck(connection: Connection, exchanges: set[tuple[str, str]]) -> None:
-    """Delete the oldest that wait behind a head for which nobody but a person has a use."""
+    """Delete the oldest messages that wait behind a head that waits for a person."""
     for gateway, jti in connection.execute(_STUCK, {"exchanges": list(exchanges), "most": MAX_STUCK}).all():
         gone = connection.execute(_TRIM, {"of_gateway": gateway, "of_jti": jti, "most": MAX_STUCK}).rowcount
         log.error("messages behind one that waits for a person: gateway=%s jti=%s dropped=%d", gateway, jti, gone)
 
 
 def take(connection: Connection, most: int) -> list[TakenMessage]:
-    """Take up to ``most`` messages inside the caller's transaction; empty if nobody waits, or others have them all."""
+    """Take up to ``most`` messages inside the caller's transaction; empty if none waits, or others have them all."""
     heads = connection.execute(_HEADS, {"most": most}).all()
     if not heads:
         return []
     rows = connection.execute(_FOLLOWING, {"exchanges": [tuple(head) for head in heads], "most": most})
     return [TakenMessage(row.number, row.gateway, row.jti, row.topic, bytes(row.payload)) for row in rows]
+
+
+def set_aside(connection: Connection, messages: Sequence[TakenMessage]) -> None:
+    """Let messages wait for a person, with the transaction in which they were taken."""
+    if messages:
+        connection.execute(_SET_ASIDE, {"numbers": [each.number for each in messages]})
 
 
 def remove(connection: Connection, messages: Sequence[TakenMessage]) -> None:

@@ -1,4 +1,4 @@
-"""Who reads a broker: one at a time for each, and another one soon after the first has gone."""
+"""The reader of each broker: one at a time, and another one soon after the first has gone."""
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -21,7 +21,7 @@ class Readers:
     def hold(self, broker: str, holder: str, now: UtcNs) -> bool:
         """Become or stay the reader of a broker until ``LEASE_NS`` from now; False if another one is."""
         values = {"holder": holder, "until_ns": now + LEASE_NS, "read_at_ns": now}
-        # No reader is so far ahead: whoever wrote that had a wrong clock, and nobody would read until it is reached.
+        # No right lease ends so late: a wrong clock wrote it, and until then the broker had no reader.
         is_astray = readers.c.until_ns > now + 2 * LEASE_NS
         free = (readers.c.holder == holder) | (readers.c.until_ns <= now) | is_astray
         with self._database.begin() as connection:

@@ -5,7 +5,7 @@ Owns names, types and keys, and nothing that reads or writes them. Times are nan
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-VERSION = 1
+VERSION = 2
 metadata = MetaData()
 # SQLite numbers the rows of an INTEGER PRIMARY KEY by itself, and of no other.
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -42,7 +42,7 @@ drafts = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
-# One row for each request and gateway that answered it: whoever takes an answer in holds its lock.
+# One row for each request and gateway that answered it: the worker that takes an answer in holds its lock.
 exchanges = Table(
     "exchanges",
     metadata,
@@ -107,13 +107,17 @@ inbound = Table(
     Column("jti", String(22), nullable=False),
     # Of topic and payload: a message that comes again before it was judged is one row.
     Column("sha256", String(64), nullable=False, unique=True),
-    Column("topic", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
     Column("failures", Integer, nullable=False, default=0),
+    # Its place among those of its gateway that wait: the lowest of all gateways come first.
+    Column("turn", BigInteger, nullable=False, default=0),
+    Column("topic", Text, nullable=False),
+    # Last: SQLite reads through whatever lies before a column.
+    Column("payload", LargeBinary, nullable=False),
 )
 Index("inbound_exchange", inbound.c.gateway, inbound.c.jti, inbound.c.number)
+Index("inbound_turn", inbound.c.turn, inbound.c.number)
 
-# Who reads a broker, and until when nobody else does.
+# The reader of each broker, and the end of its lease.
 readers = Table(
     "readers",
     metadata,
@@ -123,7 +127,7 @@ readers = Table(
     Column("read_at_ns", BigInteger, nullable=False),
 )
 
-# What happened, in no order yet; nobody changes or deletes a row.
+# Events in no order yet; the database refuses to change or delete a row.
 audit_events = Table(
     "audit_events",
     metadata,

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _HEALTH = ("state", "since", "reason", "warning", "picture")
 _MAX_STATUS_BYTES = 1 << 20
+"""The recorder writes that file, and the releaser does not believe its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class BundleBuilder:
             DeliveryError: There is no recipient.
             EdgeAgentError: The ring, the clip or the folder failed.
         """
+        # Before the ring is opened: nothing is decrypted that cannot be sealed.
         if not recipients:
             raise DeliveryError("there is no trust bundle that names an evidence recipient")
         sealed = (
@@ -148,6 +150,8 @@ class BundleBuilder:
         )
 
     def _consent(self, camera: CameraGrant) -> tuple[bytes, str]:
+        # Read once more: a consent that was replaced since the decision ends the release, as each
+        # later step may only narrow.
         in_force = self._house_reader.read(self._clock.utc()).cameras.get(camera.camera)
         consent = None if in_force is None else in_force.consent
         if consent is None or consent.sha256 != camera.consent_sha256:
@@ -165,6 +169,7 @@ class BundleBuilder:
                 for name in _HEALTH
                 if isinstance(value := found.get(name), str | int | bool | None) and value is not None
             }
+        # The camera's health is a courtesy: no bundle fails for want of it.
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("recorder's status cannot be read: %s", type(error).__name__)
             return {}

@@ -23,6 +23,7 @@ PLACE = struct.Struct(">IBq16s32s")
 """A unit that is not in the clip: its number, track, PTS, place salt and body digest."""
 _NAMES: Mapping[Kind, str] = {Kind.GOP: "gop", Kind.GAP: "gap", Kind.RUN: "run", Kind.CLOCK: "clock"}
 _MAX_NOTE_BYTES = 4096
+"""A longer note goes in empty; the header beside it stays."""
 # A run's facts name the camera's place in the home network: these alone leave.
 _RUN_FACTS = frozenset(
     {"codec", "codecs", "tracks", "width", "height", "transport", "audio", "time_base", "frame_rate"}
@@ -121,6 +122,7 @@ class EvidenceBook:
         runs = {entry.run_id for entry in self._entries if entry.kind is Kind.GOP}
         notes = (entry.note for entry in self._entries if entry.kind is Kind.CLOCK and entry.run_id in runs)
         found = (note.get("camera_offset_ns") for note in notes)
+        # JSON's ``true`` would pass ``isinstance``.
         return [offset for offset in found if type(offset) is int]
 
     def spans(self, kind: Kind) -> list[tuple[int, int, str]]:
@@ -208,6 +210,7 @@ def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterat
     delivered = {index for units in entry.delivered.values() for index, _, _ in _UNIT.iter_unpack(bytes(units))}
     if len(delivered) * wire.UNIT.size == len(entry.units):
         return
+    # Outside of all clips a unit's place would tell its time, and no check needs it.
     if not any(extent.first[0] <= ref <= extent.last[0] for extent in extents.values()):
         return
     pictures = {
@@ -250,6 +253,7 @@ def read_note(record: StoredRecord) -> Mapping[str, object]:
         return {}
     try:
         note = json.loads(record.plaintext)
+    # Empty as well: a note that cannot be read must not keep the footage beside it from its bundle.
     except (ValueError, RecursionError):
         return {}
     if not isinstance(note, dict):

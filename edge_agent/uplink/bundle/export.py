@@ -18,7 +18,7 @@ from edge_agent.buffer.read.losses import Loss
 from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.unnamed_file import explain
-from edge_agent.ledger.entries import ExportEntry
+from edge_agent.ledger.owner_kinds import ExportEntry
 from edge_agent.media import commitments
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import SECOND_NS, UtcNs, Window, encode_rfc3339

@@ -22,6 +22,7 @@ from edge_agent.units import SECOND_NS, UtcNs, Window
 log = logging.getLogger(__name__)
 
 MAX_COUNT = 256
+"""Moments: their folder is listed anew at each look."""
 _NAME = re.compile(r"([a-z0-9-]{1,32})\.(main|sub)\.([0-9]{1,12})-([0-9]{1,12})\.([0-9]{1,12})-([0-9a-f]{8})")
 
 
@@ -41,6 +42,7 @@ class KeptMoment:
 def plan_keep(camera: str, quality: Quality, window: Window, until: UtcNs) -> KeptMoment:
     """Name a moment that is to be kept, in whole seconds, before anything of it is copied."""
     keep_id = secrets.token_hex(4)
+    # Outwards, to the whole seconds of the name: never less than the owner named.
     first, last, end = window.start // SECOND_NS, -(-window.end // SECOND_NS), until // SECOND_NS
     name = f"{camera}.{quality.value}.{first}-{last}.{end}-{keep_id}"
     whole = Window(UtcNs(first * SECOND_NS), UtcNs(last * SECOND_NS))
@@ -87,6 +89,7 @@ class KeepFolder:
                 camera, quality, start, end, until, keep_id = match.groups()
                 window = Window(UtcNs(int(start) * SECOND_NS), UtcNs(int(end) * SECOND_NS))
                 ends = UtcNs(int(until) * SECOND_NS)
+                # Excerpts are sparse (FORMAT 7.9): their room on the disk, not their length.
                 size_bytes = path.stat().st_blocks * 512
                 found.append(KeptMoment(path.stem, keep_id, camera, Quality(quality), window, ends, size_bytes))
         return sorted(found, key=lambda each: each.window)

@@ -60,6 +60,7 @@ class Footage:
             RingError: It cannot be read.
         """
         path = self._config.ring_path(camera, quality.value)
+        # The hold first: the ring may have overwritten the footage that the request was decided on.
         if jti and (held := self._holds.path(_hold_name(jti, camera, quality))).exists():
             path = held
         if not path.exists():
@@ -74,6 +75,8 @@ class Footage:
         kept = self.keeps.find(order.camera, order.quality, order.window)
         ring = self._config.ring_path(order.camera, order.quality.value)
         mirror = self._config.mirror_path(order.camera, order.quality.value)
+        # The mirror only if the ring is gone, and only for the owner: it may be older than the ring
+        # was, and lie on another machine.
         if kept is None and mirror is not None and not ring.exists() and mirror.exists():
             kept = mirror
         if kept is None:

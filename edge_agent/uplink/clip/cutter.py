@@ -35,8 +35,11 @@ _CHILD_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 _PIPE_BYTES = 1 << 20
+"""The most that Linux by default grants without privileges (``pipe(7)``, pipe-max-size): the two processes
+wake each other less often."""
 _READ_BYTES = 256 << 10
 _JOIN_S = 5.0
+"""A process that was killed is gone in less, unless a disk holds it."""
 
 
 class ClipError(EdgeAgentError):
@@ -123,6 +126,7 @@ def cut_clips(
         program,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        # FFmpeg's words about a camera's bytes are that camera's: they do not get into our log.
         stderr=subprocess.DEVNULL,
         bufsize=0,
         cwd=_ROOT,
@@ -147,6 +151,7 @@ def cut_clips(
         feeder.join()  # it closes the pipe before it tells what went wrong
         if feeder.error is not None:
             raise feeder.error
+        # Both: a child that says End before it has all records would shorten a clip without a word.
         if not (is_complete and feeder.is_done):
             with suppress(subprocess.TimeoutExpired):
                 child.wait(_JOIN_S)
@@ -178,6 +183,8 @@ def _messages(pipe: IO[bytes], feeder: _Feeder, stall_s: float) -> Iterator[byte
         if message is None:
             return
         if isinstance(event, wire.RunStart | wire.RunEnd):
+            # The child is not believed: a run in a run would put the bytes of one clip under
+            # another's name.
             if is_open is isinstance(event, wire.RunStart):
                 raise ClipError("clip child began or ended a run twice")
             is_open = not is_open

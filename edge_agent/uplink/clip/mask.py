@@ -21,6 +21,7 @@ from edge_agent.uplink.clip.mp4 import ClipSink, Mp4Run, Placed
 from edge_agent.uplink.clip.nut_reader import StoredTrack
 
 _BLACK_Y, _NO_COLOUR = 16, 128
+"""ITU-R BT.601 and BT.709, limited range: black, and no difference of colour."""
 _KEYFRAME_EVERY_S = 2
 # About the quality of the camera's own picture; B-pictures would only cost time on a small computer.
 _X264 = {"preset": "veryfast", "crf": "21", "bf": "0"}
@@ -82,6 +83,7 @@ class MaskedRun(Mp4Run):
     def _add_picture_track(self, container: OutputContainer) -> None:
         rate = max(1, round(1 / (self._step_ticks * self.video.time_base)))
         self._encoder = container.add_stream("libx264", rate=rate, options=_X264)
+        # 4:2:0 has one colour sample for two by two pixels: both lengths must be even.
         self._encoder.width, self._encoder.height = self.video.width & ~1, self.video.height & ~1
         self._encoder.pix_fmt = "yuv420p"
         self._encoder.codec_context.time_base = self.video.time_base

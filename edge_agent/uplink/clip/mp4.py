@@ -31,7 +31,9 @@ _BUFFER_BYTES = 128 << 10
 _COPIED_AUDIO = frozenset({"aac", "opus", "mp3"})
 _CODED_AUDIO = frozenset({"pcm_alaw", "pcm_mulaw"})
 _AAC_SAMPLES = 1024
+"""Of one frame of AAC-LC (ISO/IEC 14496-3)."""
 _LONE = Fraction(1, 25)
+"""Seconds for which a picture without a second one is shown."""
 _SILENCE = {"pcm_alaw": b"\xd5", "pcm_mulaw": b"\xff"}
 """One sample of it."""
 # One fragment per GOP or per 4 MiB, so the muxer's memory is bounded whatever a camera calls a keyframe.
@@ -183,6 +185,8 @@ class Mp4Run:
             self._write_picture(self._container, placed)
         elif self.audio is not None and not self.is_broken:
             pts = packet.pts - self.offsets[packet.track]
+            # Sound from before the first picture is outside of the clip; of two packets with one
+            # PTS MP4 can hold one.
             if pts <= self._last_audio or placed.utc_ns < self.first_utc_ns:
                 return
             self._last_audio = pts

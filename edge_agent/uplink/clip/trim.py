@@ -1,6 +1,6 @@
-"""Where a clip begins and ends: the grant, applied to one access unit after the other.
+"""The beginning and the end of a clip: the grant, applied to one access unit after the other.
 
-Owns the rule of the grant (design section 7): a run of pictures begins with the first keyframe whose PTS is at or after
+Owns the rule of the grant (PROTOCOL 9, R6): a run of pictures begins with the first keyframe whose PTS is at or after
 the window's start, without the leading pictures before it, and ends before the first access unit, in decode order,
 whose PTS is at or after the end. Also the DTS of the units that are kept. Pure.
 """
@@ -92,6 +92,8 @@ class DtsClock:
         """Return the DTS of the next unit, or None where reordering got deeper than it was at the beginning."""
         heapq.heappush(self._waiting, pts)
         dts = self._lead.pop() if self._lead else heapq.heappop(self._waiting)
+        # In MP4 (ISO/IEC 14496-12, 8.8.8) a DTS is the sum of unsigned durations, so that it must
+        # rise; and no picture is shown before it is decoded.
         if dts > pts or (self._last is not None and dts <= self._last):
             return None
         self._last = dts

@@ -1,4 +1,4 @@
-"""When a message is acknowledged: at a moment that says nothing about what was made of it (PROTOCOL 4, C1a).
+"""The moment at which a message is acknowledged: it says nothing about the verdict (PROTOCOL 4, C1a).
 
 A watcher of the wire sees a message arrive and its PUBACK leave. The time between them tells an ask from a denial, as
 each writes another number of rows. So the moments at which a message may be acknowledged are fixed as it arrives: every

@@ -17,6 +17,7 @@ from edge_agent.uplink.store.outbox import OutboxMessage
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
+"""A message leaves at most so long after the moment at which it is due."""
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 
@@ -25,12 +26,12 @@ class Publisher(Protocol):
     """Takes a message on its way to the broker."""
 
     def is_connected(self) -> bool:
-        """Tell whether there is anybody to hand it to."""
+        """Tell whether the broker is connected."""
 
     def publish(
         self, topic: str, payload: bytes, *, correlation: bytes | None = None, expiry_s: int | None = None
     ) -> None:
-        """Publish and wait for the acknowledgement; UnavailableError where there is none."""
+        """Publish and wait for the acknowledgement; UnavailableError if there is none."""
 
 
 class Sender:
@@ -83,6 +84,7 @@ class Sender:
                 self.turn()
                 pause_s = _FIRST_PAUSE_S
             except EdgeAgentError as error:
+                # Debug: the connection itself logs that the broker is away, once.
                 log.debug("message waits: %s", error)
                 self._stop.wait(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
@@ -91,9 +93,9 @@ class Sender:
                 self._stop.wait(_LONGEST_PAUSE_S)
 
     def turn(self) -> None:
-        """Send what is due, once; the body of the thread. UnavailableError where the broker does not take it."""
+        """Send what is due, once; the body of the thread. UnavailableError if the broker does not take it."""
         for message in self._due():
-            # Asked first, so that age headers count as handed over only where somebody may have taken them.
+            # Asked first: without a connection no age header may count as handed over.
             if not self._publisher.is_connected():
                 raise UnavailableError("broker is not connected")
             self._send(message)
@@ -106,10 +108,14 @@ class Sender:
                 yield message
 
     def _send(self, message: OutboxMessage) -> None:
+        # PROTOCOL 9, step 7 (R2): the last decision, in the transaction that notes that the key
+        # leaves.
         if message.key_of is not None and not self._confirm(message):
             return
         expiry_s = max(1, (message.expires - self._clock.utc()) // SECOND_NS)
         self._publisher.publish(
             message.topic, message.payload, correlation=message.correlation or None, expiry_s=expiry_s
         )
+        # Only after the acknowledgement: a kill in between sends the same bytes again, which A10
+        # lets the RTCC ignore.
         self._store.outbox.remove(message)

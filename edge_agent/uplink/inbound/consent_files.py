@@ -1,4 +1,4 @@
-"""The owner's word as it is now: signed consents, ``consent.yaml`` and pauses.
+"""The owner's terms as they are now: signed consents, ``consent.yaml`` and pauses.
 
 Puts together the values that ``edge_agent.consent.decision`` judges with; decides nothing. Signed consents are those
 that the store has taken in: the newest version of each camera. No file gives consent; ``consent.yaml`` only takes away.
@@ -21,7 +21,7 @@ from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, veri
 from edge_agent.errors import ConfigError, IntegrityError, RingError, UnsupportedVersionError, UsageError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import ConsentSignedEntry
+from edge_agent.ledger.owner_kinds import ConsentSignedEntry
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.request import Place, Quality
@@ -36,7 +36,7 @@ MAX_FILE_BYTES = 256 * 1024
 
 
 def load_facts(config: Config, enrolment: Enrolment, camera: Camera, store_id: str) -> Facts:
-    """Gather what the owner's terms for one camera lean on, as it is now; a ring that cannot be read is left out."""
+    """Gather the current facts that the terms for one camera depend on; a ring that cannot be read is left out."""
     return _read_facts(config, enrolment, camera, store_id)[0]
 
 
@@ -92,7 +92,7 @@ class HouseReader:
         self._told = ""
 
     def read(self, now: UtcNs) -> HouseState:
-        """Return what stands for every camera. Writes nothing."""
+        """Return the terms in force of every camera that is switched on. Writes nothing."""
         policy = self.load_policy()
         stops = self._store.pauses.list_current(now)
         cameras = {camera.id: self._stand(camera, policy, stops) for camera in self._config.cameras if camera.enabled}
@@ -107,8 +107,12 @@ class HouseReader:
                 this version or a later one was taken in before.
         """
         camera = self._config.demand_camera(camera_id)
+        # By the pinned key and the current facts: a consent for another ring, place or RTCC does
+        # not count (O2).
         consent = verify_consent(raw, self._owner, self.read_facts(camera)[0])
         self._demand_just_signed(connection, consent, now)
+        # The table keeps the highest version and refuses any other: a consent is never put back
+        # (O2).
         if not self._store.consents.save(connection, camera.id, consent.version, raw):
             raise UsageError(f"{camera.id}: version {consent.version} is not newer than what was signed before")
         entries.append(connection, ConsentSignedEntry(camera.id, consent.version, consent.sha256), now)
@@ -116,7 +120,7 @@ class HouseReader:
         return consent
 
     def _demand_just_signed(self, connection: sqlite3.Connection, consent: SignedConsent, now: UtcNs) -> None:
-        """Refuse what was signed and kept: the owner may have taken it back since (PROTOCOL 6.1, O2b)."""
+        """Refuse a consent that was signed and kept: the owner may have revoked since (PROTOCOL 6.1, O2b)."""
         hint = "read the terms and sign them again: edge-agent consent sign"
         if not -SKEW_NS <= now - consent.signed_at <= MAX_AGE_NS:
             raise UsageError(f"{consent.camera}: its terms were not made ready within the last five minutes", hint)

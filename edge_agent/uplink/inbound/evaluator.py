@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from edge_agent.consent.admission import GatewayFacts, Replayed, SeenRequest, admit
 from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.decision import Evaluation, TraceStep, counted, decide, decide_again, stop, trace
+from edge_agent.consent.decision import Evaluation, counted, decide, decide_again, stop, trace
 from edge_agent.consent.house_state import CameraHistory, History, HouseState, patience_ns, refusals
 from edge_agent.consent.policy import Refusal
+from edge_agent.consent.rules import TraceStep
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.errors import DenialError
 from edge_agent.host.clock import Clock
@@ -126,9 +127,9 @@ class Evaluator:
         enrolment: This gateway's id, and the RTCC that it answers.
         cell: The geohash of five letters in which this gateway lies.
         store: The memory of earlier requests.
-        house_reader: The owner's word.
+        house_reader: The owner's terms in force.
         trust: The RTCC's keys.
-        clock: Whether the time can be believed.
+        clock: The time, and whether it can be believed.
     """
 
     def __init__(
@@ -151,6 +152,8 @@ class Evaluator:
         """Read the clock and the trust bundle, once for an evaluation (PROTOCOL 6.2, O9)."""
         before = self._clock.state()
         now = self._clock.utc()
+        # The state was read on both sides of the time: a step in between makes it a time that is
+        # not believed.
         state = before if self._clock.state() is before else ClockState.FLOOR_ONLY
         return Moment(now, state, self._trust.bundle)
 
@@ -167,6 +170,8 @@ class Evaluator:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
         now, cameras = outlook.now, outlook.house_state.cameras.values()
         padding_ns = max((each.terms.house.padding for each in cameras if each.terms is not None), default=0)
+        # PROTOCOL 6.1: a request from before this memory began may have been answered by the memory
+        # before it.
         born_at = self._store.find_birth()
         facts = GatewayFacts(self._enrolment.gateway, self._cell, self._enrolment.iss, padding_ns, born_at)
         return admit(request, facts, _Seen(self._store, now), now, outlook.clock_state)
@@ -194,6 +199,8 @@ class Evaluator:
             reason = Reason(error.reason, str(error))
             believed = outlook.clock_state is ClockState.SYNCHRONISED
             waits = error.reason in UNKNOWN or (not believed and error.reason in TIMED)
+            # An unknown answer is waited out until `release_by` only: then the request ends for
+            # that reason.
             if waits and believed and outlook.now >= stored.release_by:
                 reason = Reason("release-by-passed", say("release-by-passed"))
             elif waits:

@@ -15,7 +15,6 @@ from typing import Protocol
 from edge_agent.consent.admission import Replayed, incident_digest
 from edge_agent.consent.bound import NOTHING
 from edge_agent.errors import DenialError
-from edge_agent.host.clock import Clock
 from edge_agent.ledger.refusal_counts import RefusalCounter
 from edge_agent.protocol.reasons import CAUSES, TRANSIENT
 from edge_agent.protocol.request import Admitted, Request
@@ -46,7 +45,7 @@ class Message(Protocol):
 
     @property
     def topic(self) -> str:
-        """Where it was published."""
+        """Its topic."""
 
     @property
     def payload(self) -> bytes:
@@ -82,7 +81,6 @@ class Intake:
         register: Writes down what becomes of requests.
         trust: Takes trust bundles.
         refusal_counter: Counts what is not written down.
-        clock: The moment of arrival.
         pace: Says when what was judged is acknowledged.
         on_verdict: Told of every decided request, after its transaction.
     """
@@ -94,7 +92,6 @@ class Intake:
         register: RequestRegister,
         trust: TrustStore,
         refusal_counter: RefusalCounter,
-        clock: Clock,
         pace: AckPace,
         on_verdict: Callable[[StoredRequest, Verdict], None],
     ) -> None:
@@ -103,7 +100,6 @@ class Intake:
         self._register = register
         self._trust = trust
         self._refusal_counter = refusal_counter
-        self._clock = clock
         self._pace = pace
         self.limits = RefusalLimits(store)
         """Which refusals are entered one by one."""
@@ -147,7 +143,7 @@ class Intake:
         if earlier is not None:
             earlier.ack()  # of an earlier connection, or of another topic: the newer one stands for both
         elif len(self._waiting) >= MAX_WAITING:
-            self._refusal_counter.count("waiting-too-many", self._clock.utc())
+            self._refusal_counter.count("waiting-too-many")
             message.ack()
             return
         self._waiting[message.payload] = message
@@ -161,15 +157,18 @@ class Intake:
         try:
             if message.topic == TRUST_TOPIC:
                 self._take_trust(message.payload)
+            # PROTOCOL 2, M3: a request that was retained is refused; the broker would bring it at
+            # every connection.
             elif message.retained:
-                self._refusal_counter.count("retained", self._clock.utc())
+                self._refusal_counter.count("retained")
             else:
                 return self._take_request(message)
+        # Faults of this machine, not of the message: unacknowledged, it comes again.
         except (sqlite3.Error, OSError, MemoryError):
             raise
         except Exception:
             log.exception("message refused by an error of this program: bytes=%d", len(message.payload))
-            self._refusal_counter.count("internal", self._clock.utc())
+            self._refusal_counter.count("internal")
             return _Fate.EVALUATED
         return _Fate.UNREAD
 
@@ -178,7 +177,7 @@ class Intake:
             self._trust.take(payload)
         except DenialError as error:
             log.warning("trust bundle refused reason=%s", error.reason)
-            self._refusal_counter.count(error.reason, self._clock.utc())
+            self._refusal_counter.count(error.reason)
         else:
             self.retry_waiting()
 
@@ -195,6 +194,7 @@ class Intake:
             request: Request | None = None
             try:
                 request = self._evaluator.verify(message.payload, moment)
+                # After the signatures: only a verified key has an account that refusals can fill.
                 over = self.limits.find_key_over(request, moment.now)
                 outlook = self._evaluator.look(moment)
                 admitted = self._evaluator.admit(request, outlook)
@@ -202,6 +202,8 @@ class Intake:
             except Replayed as replayed:
                 self._repeat(connection, request, replayed, message.correlation, moment.now)
             except DenialError as error:
+                # Nothing is written and nothing acknowledged: the message waits for a clock or a
+                # trust bundle.
                 if error.reason in TRANSIENT:
                     return _Fate.WAITS
                 if request is None or self._is_counted(request, error, moment.now):
@@ -210,7 +212,7 @@ class Intake:
                     decided = self._refuse(connection, request, error, message.correlation, outlook, over)
         if counted is not None:
             log.info("request refused and counted reason=%s", counted)
-            self._refusal_counter.count(counted, moment.now)
+            self._refusal_counter.count(counted)
         if decided is not None:
             self._tell(*decided)
         return _Fate.UNREAD if request is None else _Fate.EVALUATED
@@ -274,6 +276,8 @@ class Intake:
         if isinstance(assessment.verdict, Denial) and over is not None and not assessment.uses:
             self._only_count(connection, request, assessment.verdict, correlation, outlook, over)
             return None
+        # Also of a denial: an incident whose facts were seen once may not come back with other
+        # facts (check 10).
         facts = incident_digest(request.incident)
         self._store.requests.add_incident(connection, request.iss, request.incident.number, facts)
         stored = self._register.enter(connection, request, correlation, assessment, outlook)

@@ -12,7 +12,8 @@ from enum import Enum
 from typing import TypeVar
 
 from edge_agent.consent.policy import Occasion
-from edge_agent.ledger.entries import (
+from edge_agent.ledger.entries import LedgerEntry
+from edge_agent.ledger.request_kinds import (
     ApprovalEntry,
     BundleEntry,
     DecisionEntry,
@@ -21,7 +22,6 @@ from edge_agent.ledger.entries import (
     EndEntry,
     GivenUpEntry,
     GrantEntry,
-    LedgerEntry,
     NarrowedEntry,
     RequestEntry,
     TakenBackEntry,
@@ -34,7 +34,7 @@ _What = TypeVar("_What", bound=Enum)
 
 
 class Phase(Enum):
-    """Where a request stands; a request that is delivered has its keys waiting in the outbox, or given away."""
+    """The state of a request; a request that is delivered has its keys waiting in the outbox, or given away."""
 
     NEW = "new"
     ASKED = "asked"
@@ -85,7 +85,7 @@ class Event(Enum):
 
 
 class CameraState(Enum):
-    """Where one camera of a granted request stands."""
+    """The state of one camera of a granted request."""
 
     NONE = "none"
     """In the bound, and nothing is entered for it; or it has left the bound."""
@@ -172,55 +172,58 @@ def _ended(phase: Phase, answer: Status) -> Row:
     return Row(phase, (EndEntry,), answer, Occasion.REFUSAL, CameraEvent.END)
 
 
-def _request_table() -> dict[tuple[Phase, Event], Row]:
-    asked, granted, uploading, waits, given = (
-        Phase.ASKED,
-        Phase.GRANTED,
-        Phase.UPLOADING,
-        Phase.KEY_WAITS,
-        Phase.KEY_GIVEN,
-    )
-    denied = Row(Phase.DENIED, (DenialEntry,), Status.DECLINED, Occasion.REFUSAL)
-    table = {
-        (Phase.NEW, Event.ASK): Row(asked, (RequestEntry, DecisionEntry), None, Occasion.ASK),
-        (Phase.NEW, Event.GRANT): Row(granted, (RequestEntry, DecisionEntry), Status.QUEUED, Occasion.RELEASE),
-        (Phase.NEW, Event.DENIAL): Row(Phase.DENIED, (RequestEntry, DenialEntry), Status.DECLINED, Occasion.REFUSAL),
-        (asked, Event.APPROVAL): Row(asked, (ApprovalEntry,)),
-        (asked, Event.GRANT): Row(granted, (DecisionEntry,), Status.QUEUED, Occasion.RELEASE),
+_RequestTable = dict[tuple[Phase, Event], Row]
+_DENIED = Row(Phase.DENIED, (DenialEntry,), Status.DECLINED, Occasion.REFUSAL)
+_DECISION: _RequestTable = {
+    (Phase.NEW, Event.ASK): Row(Phase.ASKED, (RequestEntry, DecisionEntry), None, Occasion.ASK),
+    (Phase.NEW, Event.GRANT): Row(Phase.GRANTED, (RequestEntry, DecisionEntry), Status.QUEUED, Occasion.RELEASE),
+    (Phase.NEW, Event.DENIAL): Row(Phase.DENIED, (RequestEntry, DenialEntry), Status.DECLINED, Occasion.REFUSAL),
+    (Phase.ASKED, Event.APPROVAL): Row(Phase.ASKED, (ApprovalEntry,)),
+    (Phase.ASKED, Event.GRANT): Row(Phase.GRANTED, (DecisionEntry,), Status.QUEUED, Occasion.RELEASE),
+    **{(Phase.ASKED, event): _DENIED for event in (Event.DENIAL, Event.STOP, Event.OVERDUE)},
+}
+"""From arrival to the grant or the denial."""
+_UPLOAD: _RequestTable = {
+    (Phase.UPLOADING, Event.PROGRESS): Row(Phase.UPLOADING, (), Status.UPLOADING),
+    # The RTCC does not believe in an upload yet.
+    (Phase.GRANTED, Event.REST_WAITS): Row(Phase.GRANTED),
+    (Phase.UPLOADING, Event.REST_WAITS): Row(Phase.GRANTED, (), Status.QUEUED),
+}
+_KEY: _RequestTable = {
+    (Phase.KEY_WAITS, Event.TAKEN_BACK): Row(Phase.GRANTED, (TakenBackEntry,), cameras=CameraEvent.RECALL),
+    (Phase.KEY_WAITS, Event.KEY_LEAVES): Row(Phase.KEY_GIVEN, (), None, Occasion.RELEASE, CameraEvent.KEY_LEAVES),
+    # Again: the broker did not acknowledge it, or the request came again.
+    (Phase.KEY_GIVEN, Event.KEY_LEAVES): Row(Phase.KEY_GIVEN, cameras=CameraEvent.KEY_LEAVES),
+    (Phase.KEY_GIVEN, Event.STOP): Row(Phase.KEY_GIVEN, (EndEntry,), cameras=CameraEvent.TOO_LATE),
+    (Phase.KEY_GIVEN, Event.DENIAL): Row(Phase.KEY_GIVEN, cameras=CameraEvent.TOO_LATE),
+    (Phase.KEY_GIVEN, Event.OVERDUE): Row(Phase.KEY_GIVEN, cameras=CameraEvent.TOO_LATE),
+}
+"""The key waits, leaves, is called back, or has left."""
+
+
+def _work(phase: Phase) -> _RequestTable:
+    """Return the rows that are the same before the first byte is uploaded and after it."""
+    return {
+        (phase, Event.CAMERA): Row(phase),
+        (phase, Event.UPLOAD): Row(Phase.UPLOADING),
+        (phase, Event.FAILURE): _ended(Phase.FAILED, Status.FAILED),
+        (phase, Event.NOTHING): _ended(Phase.NO_FOOTAGE, Status.NO_FOOTAGE),
+        (phase, Event.WHOLE): Row(Phase.KEY_WAITS, (DeliveryEntry,), Status.DELIVERED, cameras=CameraEvent.QUEUE),
+        (phase, Event.PART): Row(Phase.KEY_WAITS, (DeliveryEntry,), Status.PARTIAL, cameras=CameraEvent.QUEUE),
     }
-    table |= {(asked, event): denied for event in (Event.DENIAL, Event.STOP, Event.OVERDUE)}
-    for open_ in (granted, uploading):
-        table |= {
-            (open_, Event.CAMERA): Row(open_),
-            (open_, Event.UPLOAD): Row(uploading),
-            (open_, Event.FAILURE): _ended(Phase.FAILED, Status.FAILED),
-            (open_, Event.NOTHING): _ended(Phase.NO_FOOTAGE, Status.NO_FOOTAGE),
-            (open_, Event.WHOLE): Row(waits, (DeliveryEntry,), Status.DELIVERED, cameras=CameraEvent.QUEUE),
-            (open_, Event.PART): Row(waits, (DeliveryEntry,), Status.PARTIAL, cameras=CameraEvent.QUEUE),
-        }
-    table[uploading, Event.PROGRESS] = Row(uploading, (), Status.UPLOADING)
-    table[granted, Event.REST_WAITS] = Row(granted)  # the RTCC does not believe in an upload yet
-    table[uploading, Event.REST_WAITS] = Row(granted, (), Status.QUEUED)
-    for stoppable in (granted, uploading, waits):
-        table |= {
-            (stoppable, Event.DENIAL): _ended(Phase.CANCELLED, Status.CANCELLED),
-            (stoppable, Event.STOP): _ended(Phase.CANCELLED, Status.CANCELLED),
-            (stoppable, Event.OVERDUE): _ended(Phase.FAILED, Status.FAILED),
-        }
-    for phase in (asked, granted, uploading, waits, given):
-        table |= {
-            (phase, Event.CAMERAS_LEFT): Row(phase, (NarrowedEntry,)),
-            (phase, Event.LESS): Row(phase),
-        }
-    return table | {
-        (waits, Event.TAKEN_BACK): Row(granted, (TakenBackEntry,), cameras=CameraEvent.RECALL),
-        (waits, Event.KEY_LEAVES): Row(given, (), None, Occasion.RELEASE, CameraEvent.KEY_LEAVES),
-        # Again: the broker did not acknowledge it, or the request came again.
-        (given, Event.KEY_LEAVES): Row(given, cameras=CameraEvent.KEY_LEAVES),
-        (given, Event.STOP): Row(given, (EndEntry,), cameras=CameraEvent.TOO_LATE),
-        (given, Event.DENIAL): Row(given, cameras=CameraEvent.TOO_LATE),
-        (given, Event.OVERDUE): Row(given, cameras=CameraEvent.TOO_LATE),
+
+
+def _stops(phase: Phase) -> _RequestTable:
+    """Return the rows of a granted request whose key is still here."""
+    return {
+        (phase, Event.DENIAL): _ended(Phase.CANCELLED, Status.CANCELLED),
+        (phase, Event.STOP): _ended(Phase.CANCELLED, Status.CANCELLED),
+        (phase, Event.OVERDUE): _ended(Phase.FAILED, Status.FAILED),
     }
+
+
+def _narrows(phase: Phase) -> _RequestTable:
+    return {(phase, Event.CAMERAS_LEFT): Row(phase, (NarrowedEntry,)), (phase, Event.LESS): Row(phase)}
 
 
 def _camera_table() -> dict[tuple[CameraState, CameraEvent], CameraRow]:
@@ -253,7 +256,21 @@ def _camera_table() -> dict[tuple[CameraState, CameraEvent], CameraRow]:
     return table
 
 
-REQUEST: Mapping[tuple[Phase, Event], Row] = _request_table()
+REQUEST: Mapping[tuple[Phase, Event], Row] = {
+    **_DECISION,
+    **_work(Phase.GRANTED),
+    **_work(Phase.UPLOADING),
+    **_UPLOAD,
+    **_KEY,
+    **_stops(Phase.GRANTED),
+    **_stops(Phase.UPLOADING),
+    **_stops(Phase.KEY_WAITS),
+    **_narrows(Phase.ASKED),
+    **_narrows(Phase.GRANTED),
+    **_narrows(Phase.UPLOADING),
+    **_narrows(Phase.KEY_WAITS),
+    **_narrows(Phase.KEY_GIVEN),
+}
 """Every cell of the request's table; an event without a cell cannot happen."""
 CAMERA: Mapping[tuple[CameraState, CameraEvent], CameraRow] = _camera_table()
 """Every cell of a camera's table."""

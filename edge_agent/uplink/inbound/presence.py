@@ -1,4 +1,4 @@
-"""How this gateway appears at the broker: where it connects, what it subscribes to, what it says of itself."""
+"""The gateway's side of the connection to the broker: addresses, subscriptions, retained state."""
 
 import json
 
@@ -20,7 +20,7 @@ def encode_state(*, online: bool, checkpoint: str | None = None) -> bytes:
 
 
 def make_broker_settings(config: Config, enrolment: Enrolment, identity: TlsIdentity) -> BrokerSettings:
-    """Return what the connection to the RTCC needs (PROTOCOL 2)."""
+    """Return the settings of the connection to the RTCC (PROTOCOL 2)."""
     gateway, keepalive_s = enrolment.gateway, max(_SHORTEST_KEEPALIVE_S, config.uplink.keepalive_ns // SECOND_NS)
     subscriptions = [TopicSubscription(TRUST_TOPIC, retained=True), TopicSubscription(f"rtcc/1/req/g/{gateway}")]
     cell = find_cell(config)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge_agent.consent.admission import MAX_AREA_VALIDITY_NS, SKEW_NS
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import CountedEntry
+from edge_agent.ledger.gateway_kinds import CountedEntry
 from edge_agent.protocol.request import Request
 from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.store.database import Database

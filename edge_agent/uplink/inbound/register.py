@@ -36,7 +36,9 @@ from edge_agent.uplink.store.releases import ReleaseState, StoredRelease
 from edge_agent.uplink.store.requests import QuotaUse, RequestChange, RequestState, StoredRequest
 
 MAX_CORRELATION_BYTES = 64
+"""Echoed into every answer of a request, so its size must not be the sender's choice."""
 DAY_OF_GRACE_NS = DAY_NS
+"""So long after ``release_by`` the broker keeps an end for an RTCC that was away; a key never."""
 
 UNDER_WAY = (RequestState.GRANTED, RequestState.UPLOADING)
 
@@ -73,7 +75,7 @@ class RequestRegister:
 
     @property
     def answer_topic(self) -> str:
-        """Where this gateway's answers go."""
+        """The topic of this gateway's answers."""
         return f"rtcc/1/gw/{self.gateway}/res"
 
     def add(
@@ -129,6 +131,8 @@ class RequestRegister:
         if row is None:
             raise WithdrawnError
         moves = self._find_moves(request, row, step)
+        # Before the first write: a step that would record less than its row demands records
+        # nothing.
         _demand_entries(row, moves, step.entries)
         for entry in step.entries:
             ledger_entries.append(connection, entry, step.now)
@@ -171,6 +175,8 @@ class RequestRegister:
             return
         if cell.payload is not PayloadFate.KEEP and move.release is not None:
             aftermath.payloads.append(move.release)
+        # Recorded here, asked of the server later: a server that is away must not hold up a
+        # revocation.
         if cell.payload is PayloadFate.DELETE_EVERYWHERE and move.release is not None and move.release.upload_url:
             self._store.releases.doom_upload(connection, move.release)
         if cell.state is CameraState.NONE:
@@ -179,11 +185,13 @@ class RequestRegister:
         is_key_kept = cell.key in (KeyFate.KEEP, KeyFate.QUEUE, KeyFate.RECALL)
         header = release.header if is_key_kept else b""
         if not is_key_kept:
+            # R3: the header's bytes may live on in SQLite's journal; `destroy_remains` ends them
+            # after the commit.
             self._store.note_remains()
         self._store.releases.save(connection, replace(release, state=_STORED[cell.state], header=header))
 
     def _move_keys(self, connection: sqlite3.Connection, request: StoredRequest, fates: set[KeyFate]) -> None:
-        """Carry out, inside the transaction, what becomes of the answer with the keys."""
+        """Move the answer with the keys, inside the transaction."""
         if KeyFate.GIVE in fates:
             self._store.requests.mark_handed_over(connection, request.id)
         if KeyFate.TOO_LATE in fates:
@@ -287,6 +295,7 @@ class RequestRegister:
         owner took them back too late.
         """
         is_key = stored.state is RequestState.DELIVERED  # the last answer of such a request carries them
+        # A repeated request must not bring a key that the owner took back, however late (A5).
         is_over = is_key and (now >= stored.release_by or bool(stored.reasons))
         if is_over or self._store.outbox.has_message(connection, answer):
             return

@@ -1,9 +1,9 @@
-"""Forgets requests of long ago, and the owner's orders: the ledger keeps what became of them.
+"""Forgets old requests and old orders of the owner; the ledger keeps their outcome.
 
-Owns the bound up to which everything is remembered, and with it why no check says anything else afterwards: a request
-is refused by its time alone long before it is forgotten, what quotas count and terms allow is younger, the facts of an
-incident outlive every request that terms could still allow, and the versions of consent are kept for ever. Decides
-nothing about a request.
+Owns the bound up to which everything is remembered. No check says anything else afterwards: a
+request is refused by its time alone long before it is forgotten, quotas and terms look back less
+far, the facts of an incident outlive every request that terms could still allow, and versions of
+consent are never forgotten. Decides nothing about a request.
 """
 
 import logging

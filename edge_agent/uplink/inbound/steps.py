@@ -9,16 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edge_agent.consent.bound import NOTHING, Bound
-from edge_agent.consent.decision import EVERY_CAMERA, Evaluation
-from edge_agent.ledger.entries import (
+from edge_agent.consent.decision import Evaluation
+from edge_agent.consent.rules import EVERY_CAMERA
+from edge_agent.ledger.entries import LedgerCamera, LedgerEntry, Reasons
+from edge_agent.ledger.request_kinds import (
     DecisionEntry,
     DenialEntry,
     EndEntry,
     GrantEntry,
-    LedgerCamera,
-    LedgerEntry,
     NarrowedEntry,
-    Reasons,
     RequestEntry,
     TakenBackEntry,
 )
@@ -79,7 +78,7 @@ def grant(stored: StoredRequest, verdict: Grant, bound: Bound, now: UtcNs) -> Re
 def refuse(
     stored: StoredRequest, reasons: Sequence[Reason], answer_at: UtcNs | None, now: UtcNs, event: Event = Event.DENIAL
 ) -> RequestStep:
-    """Refuse what was not granted yet, for all of its reasons; ``answer_at`` None for silence."""
+    """Refuse a request that was not granted yet, for all of its reasons; ``answer_at`` None for silence."""
     codes = encode_reasons(reasons)
     entry = DenialEntry(**_name(stored), reasons=codes)
     answer: dict[str, Any] | None = None if answer_at is None else {}

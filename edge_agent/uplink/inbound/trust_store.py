@@ -15,7 +15,7 @@ class TrustStore:
     """Holds the newest verified trust bundle.
 
     Args:
-        store: Where it survives.
+        store: Keeps it across restarts.
         pinned: The roots of the enrolment; they count until a first bundle was accepted. None before enrolment: then
             no bundle is in use and none is taken, and the one that is kept stays for the enrolment that it belongs to.
         clock: Judges bundles from the future.
@@ -66,6 +66,8 @@ class TrustStore:
         if current is None or bundle.version > current.version:
             roots = self._pinned if current is None else current.roots
             self._refuse_below_floor(roots, bundle)
+            # T5: the floor rises with the bundle, or neither does: a kill in between would allow a
+            # rollback.
             with self._store.transaction():
                 self._raise_floors(roots, bundle)
                 self._store.trust.save(bundle.version, raw, {**encode_roots(roots), "pinned": _name(self._pinned)})
@@ -74,7 +76,7 @@ class TrustStore:
         return bundle
 
     def _refuse_below_floor(self, verified_by: Roots, bundle: TrustBundle) -> None:
-        """Refuse what is older than any of its roots ever led to, even if that was forgotten since (PROTOCOL T5)."""
+        """Refuse a bundle that is older than any that its roots ever led to, forgotten ones included (PROTOCOL T5)."""
         floor = self._store.trust.find_floor({*verified_by.keys, *bundle.roots.keys})
         if floor is None or floor == (bundle.version, bundle.payload_sha256) or bundle.version > floor[0]:
             return

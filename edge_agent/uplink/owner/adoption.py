@@ -50,12 +50,12 @@ def digest_file(path: Path) -> bytes:
 
 
 def adoption_path(config: Config) -> Path:
-    """Return where the releaser leaves a text for root."""
+    """Return the path of the text that the releaser leaves for root."""
     return config.store_path.parent / "adopt.json"
 
 
 def left_path(config: Config) -> Path:
-    """Return where the releaser notes which file it waits for."""
+    """Return the path of the note that names the file for which the releaser waits."""
     return config.store_path.parent / "adopt-left.json"
 
 
@@ -169,6 +169,7 @@ def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
     """
     keys = KeyStore(config.state_dir, "owner")
     gateway = find_gateway_name(config.uplink.enrolment, keys.load_public("gateway"))
+    # Root verifies it anew: the releaser, which left it, talks to the network and is not believed.
     value = verify_order(order, gateway, keys.load_public("owner"), now).value
     if not isinstance(value, Adopt) or value.sha256 != hashlib.sha256(text.encode()).digest():
         raise DenialError("member-invalid", "The order is not for this text.")
@@ -178,6 +179,7 @@ def demand_order(config: Config, order: bytes, text: str, now: UtcNs) -> Path:
     else:
         parse_policy(text, "consent.yaml of the desk")
         path = config.consent.file.resolve()
+    # The owner signed a change of one text: an edit that came in between must not be undone by it.
     if digest_file(path) != value.was:
         raise DenialError("member-invalid", "The file was changed since this was drafted: look at it again.")
     return path
@@ -229,13 +231,14 @@ def put_or_leave(config: Config, order: bytes, text: str, now: UtcNs) -> bool:
 
 
 def take(config: Config) -> tuple[bytes, str]:
-    """Read the text that was left, and remove it with any outcome: a text that is refused is not looked at for ever.
+    """Read the text that was left, and remove it with any outcome: a text that is refused is not read again.
 
     It is moved away first, so that a text that is left meanwhile stays.
     """
     path = adoption_path(config)
     taken = path.with_name("adopt.taken")
     try:
+        # Before it is read: whatever it holds, it is tried once.
         path.replace(taken)
         return parse_left(read_regular(taken, MAX_BYTES))
     except FileNotFoundError:

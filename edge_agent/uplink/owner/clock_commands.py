@@ -13,7 +13,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.host.persistent_clock import KeptClock, describe_confirmed
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import ClockEntry
+from edge_agent.ledger.owner_kinds import ClockEntry
 from edge_agent.units import encode_rfc3339
 from edge_agent.uplink.owner.orders import OwnerOrders
 

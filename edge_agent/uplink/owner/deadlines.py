@@ -25,7 +25,7 @@ class Deadlines:
     """Plans and carries out.
 
     Args:
-        store: Where the requests are.
+        store: Of the requests.
         footage: Keeps what a request still needs.
         worker: Carries out what was granted.
         clock: The moment of each.
@@ -96,6 +96,8 @@ class Deadlines:
         request = self._store.requests.read(request_id)
         if request.state is not RequestState.ASKED:
             return
+        # A no for silence needs a clock that is believed: one set forward would answer for the
+        # owner.
         if self._clock.state() is ClockState.SYNCHRONISED:
             self._refuse(request, "owner-silent")
         else:  # it may not be time yet

@@ -96,6 +96,8 @@ class Codes:
             self._drop_old()
             while len(self._waiting) >= MAX_WAITING:
                 self._waiting.pop(next(iter(self._waiting)))
+            # By the digest of the bytes: the code of one act lets no other through, however alike
+            # they read.
             self._waiting[draft.digest] = _Waiting(draft, code, self._now_s() + LIFE_S)
         return code
 
@@ -125,6 +127,8 @@ class Codes:
             waiting = self._waiting.get(draft.digest)
             if waiting is None:
                 raise UsageError("this is over, or was done", "begin anew: a code is good once, and for five minutes")
+            # Before the comparison: within a pause a right code is not taken either, so a guess
+            # tells nothing.
             if (wait_s := self._pause.wait_s()) > 0:
                 raise UsageError(f"after a wrong code no other is taken for a while: wait {int(wait_s) + 1} s")
             if hmac.compare_digest(code.encode(), waiting.code.encode()):

@@ -13,7 +13,7 @@ from edge_agent.errors import DenialError, UnavailableError, UsageError
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_texts
 from edge_agent.host.page_socket import PushLimit
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import PageEntry
+from edge_agent.ledger.owner_kinds import PageEntry
 from edge_agent.protocol import jws
 from edge_agent.texts import Texts
 from edge_agent.uplink.owner.desk_codes import LIFE_S, Codes, DeskDraft, WrongCodeError
@@ -96,6 +96,8 @@ class DeskCommands:
         signed = [each.encode() for each in read_texts(members, "jws")]
         self._demand_signature(draft, signed)
         self._demand_proof(draft, members["proof"])
+        # Before the act: an act that is carried out without an entry would be invisible to the
+        # owner.
         self._enter(PageEntry(draft.what, BY, **draft.subject))
         said = {"jws": signed[0].decode()} if len(signed) == 1 else {"signed": [each.decode() for each in signed]}
         return self._commands[draft.command]({**draft.members, **said}, peer)
@@ -108,6 +110,7 @@ class DeskCommands:
             message = jws.parse(raw, unsigned.typ)
             if message.payload_bytes != unsigned.payload:
                 raise DenialError("approval-mismatch", "What was signed is not what was drafted.")
+            # Against the pinned key: no key and no `kid` of the message itself is believed.
             jws.verify(message, {self._orders.thumbprint: self._orders.owner})
 
     def _demand_proof(self, draft: DeskDraft, proof: object) -> None:

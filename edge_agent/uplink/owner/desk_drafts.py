@@ -85,6 +85,7 @@ class Drafts:
             raise UsageError(f"the request does not wait for you: it is {request['state']}")
         asked, offers = read_request(str(request["raw"]).encode()), parse_offers(request["offer"])
         wanted = read_texts(members, "cameras") or list(offers.names)
+        # The desk may narrow an offer, and never widen it.
         if beyond := set(wanted) - set(offers.names):
             raise UsageError(f"nothing of what was asked can leave of: {', '.join(sorted(beyond))[:200]}")
         window = parse_window(members) if members.get("start") else asked.window
@@ -98,6 +99,7 @@ class Drafts:
                 "window": window_members(window),
             },
         )
+        # From the payload, not from the wish: the sentence tells the footage that these very bytes let out.
         leaving = meet_approval(read_approval(payload.payload, self._orders.thumbprint), offers)
         if not leaving.cameras:
             raise UsageError("nothing of what was asked lies in the minutes and cameras that are left")
@@ -115,6 +117,7 @@ class Drafts:
     def _show(self, what: str, members: Mapping[str, Any]) -> DeskDraft:
         camera, window = self._config.demand_camera(str(members["camera"])).id, parse_window(members)
         quality = str(members.get("quality", "main"))
+        # Before the order is built: the owner would sign it, and the desk could not show it.
         if window.duration_ns > LONGEST_PLAY_NS:
             raise UsageError("at most ten minutes at once", "longer ones, at the gateway: edge-agent export")
         payload = self._build("export", {"camera": camera, "quality": quality, "window": window_members(window)})

@@ -1,8 +1,9 @@
 """The desk's tickets: a browser begins there with one, which the page fetches for a paired device that follows a link.
 
-Owns the tickets, in memory alone: a device that is taken off has none from that moment on, and a restart ends them all.
-A ticket is no key to anything: the desk takes passphrase and code as well. It keeps whoever is on the Wi-Fi and is no
-paired device from having the owner told codes without end.
+Owns the tickets, in memory alone: a device that is taken off has none from that moment on, and a
+restart ends them all. A ticket is no key to anything: the desk takes passphrase and code as well.
+It keeps a stranger on the Wi-Fi, who has no paired device, from having codes sent to the owner
+without end.
 """
 
 import secrets
@@ -54,6 +55,7 @@ class DeskTickets:
             now_s = self._now_s()
             self._tickets = {each: found for each, found in self._tickets.items() if found[1] > now_s}
             mine = [each for each, found in self._tickets.items() if found[0] == device]
+            # The oldest of this device goes, so that one device cannot end another's tickets.
             if len(mine) >= MAX_OF_ONE:
                 del self._tickets[mine[0]]
             elif len(self._tickets) >= MAX_TICKETS:
@@ -73,6 +75,7 @@ class DeskTickets:
     def _judge(self, members: Mapping[str, Any], _peer: Peer) -> Reply:
         wanted, now_s = str(members.get("ticket", "")).encode(), self._now_s()
         with self._lock:
+            # A copy: each one is compared, in constant time, outside of the lock.
             found = list(self._tickets.items())
         is_good = any(
             secrets.compare_digest(each.encode(), wanted) and end_s > now_s for each, (_, end_s) in found

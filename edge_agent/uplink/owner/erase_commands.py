@@ -13,7 +13,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import ErasedEntry
+from edge_agent.ledger.owner_kinds import ErasedEntry
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.database import Database

@@ -18,7 +18,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import ExportedEntry
+from edge_agent.ledger.owner_kinds import ExportedEntry
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.verdict import ExportOrder
 from edge_agent.units import UtcNs
@@ -36,7 +36,9 @@ from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.preview_commands import parse_wish, write_picture
 
 STALL_S = 60.0
+"""Without any progress: a disk that hangs, or a caller who does not read."""
 _TELL_S = 0.5
+"""Between two reports of progress."""
 
 
 class ExportBuilder(Protocol):
@@ -105,6 +107,8 @@ class ExportCommands:
             raise UsageError("another export is under way", "begin again when it has ended")
         try:
             write = self._prepare(order, raw)
+            # A descriptor of its own: the socket closes the one that came along as soon as the
+            # caller goes.
             job = ExportJob(order, write, os.dup(descriptor), self._exporting.release)
         except BaseException:
             self._exporting.release()
@@ -149,6 +153,8 @@ class ExportCommands:
         """Use the order up and enter it, durably; return the entry's proof where a bundle will need it."""
         now = self._clock.utc()
         with self._store.transaction() as connection:
+            # In the entry's transaction: an order that counts as used stands in the ledger, and the
+            # other way round.
             if not self._store.orders.mark_used(connection, order.order_id, now):
                 raise UsageError("this order was carried out before")
             index = entries.append(connection, describe_order(order, raw, what), now)

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 FILE = "faults-told.json"
 EVERY_S = 10.0
+"""Between two looks; the shortest fault is told after a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class FaultNews:
     def look(self) -> None:
         """Look once, tell the news, and remember it; news that could not be told is news at the next look."""
         with self._lock:
+            # Held for the look alone: a disk that hangs while a notice is written must not keep the
+            # status from its lines.
             before = self._watch.told
             seen = self._see()
             turns = self._watch.look(seen.faults, seen.well, self._clock.boot())

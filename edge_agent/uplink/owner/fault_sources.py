@@ -40,6 +40,7 @@ _LINE_AFTER_NS = 10 * MINUTE_NS
 """For the clock and the broker: both take a while after a restart of the house's router."""
 MIN_FREE_BYTES = 256 << 20
 _MAX_STATUS_BYTES = 1 << 20
+"""Of a file that another process writes: its length is not believed."""
 _DOWN, _UP = ("down",), ("recording", "waiting")
 
 Say = Callable[[UtcNs], str]
@@ -87,6 +88,7 @@ def see_recorder(seen: Seen, status: Mapping[str, Any] | None, config: Config, n
 
 def _see_stream(seen: Seen, stream: Mapping[str, Any], subject: str, down_after_ns: int, now: UtcNs, say: Say) -> None:
     state, reason = stream.get("state"), str(stream.get("reason_text", ""))
+    # ``now`` for a time that cannot be read: a fault without its beginning is told all the same.
     since = say(_moment(stream.get("since"), now))
     if state in (*_DOWN, *_UP):
         down = Fault("camera", subject, reason, since, after_ns=down_after_ns)
@@ -165,6 +167,7 @@ def _free_bytes(folder: Path) -> tuple[int, int] | None:
         found = os.statvfs(folder)
     except OSError:
         return None
+    # ``f_bavail``: the blocks that are kept for root are none that a service can use.
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 

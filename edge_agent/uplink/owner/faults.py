@@ -84,6 +84,7 @@ class FaultWatch:
         for key in (self._first_seen.keys() | self._told.keys()) - current.keys():
             if key not in self._told:
                 self._first_seen.pop(key)
+            # Only if it is seen to be well: a subject that nobody can judge is not mended by that.
             elif key in well:
                 turns += self._miss(key, now)
         return turns

@@ -5,7 +5,7 @@ import logging
 from edge_agent.errors import RingError
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import EnrolmentEntry, RingsEntry
+from edge_agent.ledger.gateway_kinds import EnrolmentEntry, RingsEntry
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
 from edge_agent.settings.gateway import Config

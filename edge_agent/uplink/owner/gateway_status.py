@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.consent.camera_state import CameraConsent, encode_consents
+from edge_agent.consent.camera_state import encode_consents
 from edge_agent.host.control_socket import Peer, Reply
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.mqtt.connection import BrokerStatus
@@ -13,6 +13,7 @@ from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.trust_store import TrustStore
 from edge_agent.uplink.owner.figures import make_figures
 from edge_agent.uplink.owner.notifier import NoticeCounts
+from edge_agent.uplink.owner.page_reads import FindConsents
 from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState
@@ -36,7 +37,7 @@ class GatewayStatus:
     clock: KeptClock
     trust: TrustStore
     broker: Callable[[], BrokerStatus]
-    consents: Callable[[UtcNs], dict[str, CameraConsent]]
+    consents: FindConsents
     ends: Callable[[], dict[str, UtcNs | None]]
     faults: Callable[[], list[str]]
     notices: Callable[[], NoticeCounts]

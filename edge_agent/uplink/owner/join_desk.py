@@ -36,7 +36,7 @@ class JoinDesk:
     """A draft, and handlers.
 
     Args:
-        config: Where the files lie.
+        config: Paths of the files.
         clock: When the order begins.
         texts: The owner's language.
     """
@@ -107,6 +107,8 @@ class JoinDesk:
         with adoption.alone():
             path = adoption.demand_order(self._config, order, text, now)
             adoption.demand_free(self._config)
+            # Before the text is left: a crash in between is then told as a file that did not
+            # change.
             before = adoption.expect(self._config, path, text)
             try:
                 is_put = adoption.put_or_leave(self._config, order, text, now)

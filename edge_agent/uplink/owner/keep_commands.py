@@ -16,7 +16,7 @@ from edge_agent.errors import UsageError
 from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import KeepEntry
+from edge_agent.ledger.owner_kinds import KeepEntry
 from edge_agent.protocol.request import Quality
 from edge_agent.units import ClockState, Window, encode_rfc3339, parse_rfc3339
 from edge_agent.uplink.bundle.keeps import KeptMoment, plan_keep

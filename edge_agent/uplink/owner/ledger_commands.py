@@ -4,6 +4,7 @@ Reads through a connection of its own, so that a long verification holds nothing
 """
 
 import itertools
+import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,11 +15,13 @@ from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_int, read_texts
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin, read_origin, verify_checkpoint, verify_growth
-from edge_agent.units import encode_rfc3339
+from edge_agent.units import UtcNs, encode_rfc3339
 from edge_agent.uplink.store.database import Database
 
 _PAGE = 200
+"""Entries of one answer on the socket."""
 MAX_REMEMBERED = 64
+"""Notes of one command: each one is a signature to verify."""
 
 
 class LedgerCommands:
@@ -52,7 +55,11 @@ class LedgerCommands:
     def checkpoint(self) -> str:
         """Sign the head as it is now, padded, in a transaction of its own."""
         with self._store.transaction() as connection:
-            return ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
+            return self.sign(connection, self._clock.utc())
+
+    def sign(self, connection: sqlite3.Connection, now: UtcNs) -> str:
+        """Sign the head, padded, in the caller's transaction."""
+        return ledger.checkpoint(connection, self._origin, self._key, now)
 
     def _entries(self, members: Mapping[str, Any], _peer: Peer) -> Iterator[Reply]:
         kinds, last = read_texts(members, "kinds")[:32], read_int(members, "last", 0)
@@ -98,7 +105,7 @@ class LedgerCommands:
             signed, note = ledger.newest_checkpoint(connection)
             # A note from before the enrolment holds the entry under another name than a verifier asks for.
             if index >= signed or read_origin(note) != self._origin:
-                ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
+                self.sign(connection, self._clock.utc())
             return {"proof": ledger.prove(connection, index)}
 
     def _checkpoint(self, _members: Mapping[str, Any], _peer: Peer) -> Reply:
@@ -109,7 +116,7 @@ class LedgerCommands:
         remembered, public = str(members["remembered"]), self._key.public_key()
         old = verify_checkpoint(remembered, self._origin, public)
         with self._store.transaction() as connection:
-            ledger.checkpoint(connection, self._origin, self._key, self._clock.utc())
+            self.sign(connection, self._clock.utc())
             proof = ledger.prove_growth(connection, old.size)
         verify_growth(proof, remembered, self._origin, public)
         return {"proof": proof}

@@ -45,6 +45,7 @@ REMINDER = "reminder"
 SUM_UP_NS = HOUR_NS
 """A service is told of refusals once in so long."""
 MAX_SUMMED = 1000
+"""Refusals that one summary counts; the rest come with the next."""
 MAX_REASONS = 3
 """Reasons that a summary names, each in the words of the newest request that it was said of."""
 TOO_OLD_NS = 7 * DAY_NS
@@ -71,7 +72,7 @@ class News:
         time_zone: In which moments are said.
         clock: Tells which rows are too old, and how long ago refusals were told.
         texts: The owner's language.
-        links: Where the resident's page is.
+        links: Addresses of the resident's page.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class News:
     def mark_told(self, service: str, told: ToTell) -> None:
         """Take off a service's list the rows that it has been sent; later ones stay on it."""
         if told.notice.occasion is Occasion.REFUSAL:
+            # By the time since boot: a clock that is set back must not silence refusals for days.
             self._summed[service] = self._clock.boot()
         self._mark(service, told.requests, told.up_to)
 

@@ -26,9 +26,11 @@ TIMEOUT_S = 60.0
 NOW_TIMEOUT_S = 30.0
 """For a message for which somebody waits."""
 PAUSES_S = (5.0, 60.0, 300.0)
+"""After the first, second and every later failure in a row."""
 POLL_S = 60.0
 """Refusals that were held back are looked for so often."""
 MAX_TITLE, MAX_BODY = 120, 2000
+"""Letters: services cut longer ones where they like, and some refuse them."""
 _ROOT = Path(__file__).resolve().parents[3]
 
 log = logging.getLogger(__name__)
@@ -120,6 +122,7 @@ class Messenger:
     def _run(self, name: str, url: str) -> None:
         failures = 0
         while not self._stop.is_set():
+            # Before the look, not after: a row that is added meanwhile sets it again.
             self._noticed[name].clear()
             try:
                 has_told = self._turn(name, url)
@@ -144,6 +147,8 @@ class Messenger:
             self._told += is_taken
             self._failed += not is_taken
         if is_taken:
+            # After the child's answer: a crash between the two tells the owner twice, and never not
+            # at all.
             self._source.mark_told(name, next_one)
         else:
             log.warning("owner is not told yet: occasion=%s service=%s", next_one.notice.kind, name)
@@ -166,6 +171,7 @@ class Messenger:
             log.warning("service hangs: service=%s seconds=%d", name, timeout_s or self._timeout_s)
             output = b""
         finally:
+            # After an error of our own as well: no child that knows a secret URL stays behind.
             child.kill()
             output = output or child.communicate()[0]
         return name in output.decode("ascii", "replace").splitlines()

@@ -1,7 +1,7 @@
 """The owner's signed orders, as every command that gives takes them: verified, and each used once (PROTOCOL 6.3).
 
-Owns what all the owner's commands share: the key that signs an order, the gateway that it names, and the rule that it
-acts once.
+Owns the common part of the owner's commands: the key that signs an order, the gateway that it
+names, and the rule that it acts once.
 """
 
 import sqlite3

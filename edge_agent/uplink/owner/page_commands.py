@@ -16,7 +16,7 @@ from edge_agent.host.control_socket import Handler, Peer, Reply, read_int
 from edge_agent.host.page_socket import KeptAnswers, PushLimit, select_handlers
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import PageEntry
+from edge_agent.ledger.owner_kinds import PageEntry
 from edge_agent.printable_text import check_line
 from edge_agent.protocol import jws
 from edge_agent.protocol.geohash import distance_m

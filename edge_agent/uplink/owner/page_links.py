@@ -1,4 +1,4 @@
-"""Links from notices to the resident's page: where it is, as ``edge-agent page on`` has left it for everybody to read.
+"""Links from notices to the resident's page: its addresses, as ``edge-agent page on`` left them for all to read.
 
 Read anew for each notice: the page is turned on and off without the releaser.
 """

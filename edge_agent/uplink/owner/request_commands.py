@@ -13,7 +13,8 @@ from edge_agent.consent.owner_order import Order, Resume
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.control_socket import Handler, Peer, Reply, read_int
 from edge_agent.ledger import entries
-from edge_agent.ledger.entries import ApprovalEntry, ConsentRevokedEntry, PauseEntry, ResumeEntry
+from edge_agent.ledger.owner_kinds import ConsentRevokedEntry, PauseEntry, ResumeEntry
+from edge_agent.ledger.request_kinds import ApprovalEntry
 from edge_agent.protocol import jws
 from edge_agent.protocol.reasons import say, say_code
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP

@@ -16,7 +16,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import UpdateEntry
+from edge_agent.ledger.gateway_kinds import UpdateEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.store.database import Database
@@ -70,6 +70,8 @@ def take_in(folder: Path, store: Database, now: UtcNs) -> list[dict[str, str]]:
     if not paths:
         return []
     with store.transaction() as connection:
+        # Notes stay where root put them, since the releaser may not delete there: the ledger tells
+        # which ones it has.
         known = {entry.entry.get("note") for entry in ledger.entries(connection, kinds=[UpdateEntry.kind])}
         entered = []
         for path in paths:

@@ -1,8 +1,10 @@
-"""Gets every camera of a grant its bundle: entered once, built, staged, kept; or put off, with the reason why.
+"""Builds the bundle of every camera of a grant (PROTOCOL 9, step 3), or puts it off and keeps the reason.
 
-A failure that may mend by itself (no room in the staging folder, a ring or a disk that fails, one crash of the clip
-child) is tried again as often as the caller comes back, under the same entry of the ledger, until the last call before
-``release_by``. A failure that cannot mend is told at once. Never builds under a grant that the ledger does not hold.
+Each bundle has one ``grant`` entry in the ledger, however often it is tried. A failure that may
+mend by itself (no room in the staging folder, a ring or a disk that fails, one crash of the clip
+child) is tried again as often as the caller comes back, until the last call before ``release_by``.
+A failure that cannot mend ends the bundle at once. Never builds under a grant that the ledger does
+not hold.
 """
 
 import logging
@@ -14,7 +16,7 @@ from typing import Any, Protocol
 from edge_agent.errors import EdgeAgentError, RingError
 from edge_agent.host.clock import Clock
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import BundleEntry, GivenUpEntry
+from edge_agent.ledger.request_kinds import BundleEntry, GivenUpEntry
 from edge_agent.protocol.answer import upload_name
 from edge_agent.protocol.trust_bundle import Recipient, TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, Grant
@@ -88,7 +90,7 @@ class BuildStep:
         self._clock = clock
 
     def make(self, request: StoredRequest, grant: Grant, trust: TrustBundle | None) -> None:
-        """Build what of a grant is not built yet; afterwards each of its cameras has a release, perhaps a waiting one.
+        """Build the bundles of a grant that are missing; afterwards each camera has a release, perhaps a waiting one.
 
         Raises:
             WithdrawnError: The request was withdrawn meanwhile.
@@ -113,6 +115,8 @@ class BuildStep:
             return
         release, proof = self._enter(request, grant, camera, earlier)
         try:
+            # R1: the payload and its name are synced when this block ends, before `_keep` enters
+            # its digest.
             with self._staging.create(release.file, release.waiting.needs) as out:
                 info = self._builder.build(grant, camera, list_recipients(trust, escrow=grant.escrow), proof, out)
         except (EdgeAgentError, OSError) as error:
@@ -132,6 +136,8 @@ class BuildStep:
         now = self._clock.utc()
         with self._store.transaction() as connection:
             bound = self._register.demand_open(request).bound
+            # O9, inside the transaction that enters the grant: a revocation comes wholly before it
+            # or wholly after it.
             if bound is None or bound.find(camera.camera) is None:  # it left while another camera's bundle was built
                 raise WithdrawnError
             entry = describe_grant(grant, camera)
@@ -141,6 +147,8 @@ class BuildStep:
                 info = Waiting(known)
                 earlier = StoredRelease(request.id, camera.camera, ReleaseState.WAITING, name, info, b"", "")
                 self._register.apply(connection, request, steps.camera(CameraEvent.ENTER, earlier, now, entry))
+                # Signed before the proof below: the bundle carries a proof against a checkpoint
+                # that holds its own grant.
                 self._sign(connection, now)
             return earlier, ledger.prove(connection, known)
 
@@ -148,6 +156,7 @@ class BuildStep:
         self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], info: BundleInfo
     ) -> None:
         """Make a built bundle durable, and its ledger entry with it: before the first byte leaves."""
+        # R1: this entry is durable before the worker may upload the first byte.
         entry = BundleEntry(
             jti=request.jti,
             iss=request.iss,
@@ -203,6 +212,8 @@ class BuildStep:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             self._register.apply(connection, request, step, aftermath)
+        # After the commit: a kill in between leaves a file that no release names, and the next
+        # sweep takes it.
         for release in aftermath.payloads:
             self._staging.remove(release.file)
 
@@ -222,6 +233,7 @@ def after_failure(waiting: Waiting, error: Exception) -> tuple[CameraEvent, Wait
         case ClipError():
             known = replace(known, reason="clip-failed", crashes=known.crashes + 1)
             return CameraEvent.GIVE_UP if known.crashes >= MAX_CRASHES else CameraEvent.PUT_OFF, known
+        # A disk may come back within the request's time; the last call bounds the tries.
         case RingError() | OSError():
             return CameraEvent.PUT_OFF, replace(known, reason="clip-failed")
     # Such as consent that changed under the builder's hands: the next decision knows more.

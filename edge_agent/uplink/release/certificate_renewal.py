@@ -26,6 +26,8 @@ from edge_agent.units import SECOND_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.release.pinned_http import post_small
 
 EVERY_S = 3600.0
+"""Between two looks: a certificate lives for months, and a third of its life is left at the
+first try."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class CertificateRenewal:
     """Keeps the certificate of one gateway current.
 
     Args:
-        config: Where the renewed certificate is kept.
+        config: Names the file of the renewed certificate.
         enrolment: With the certificate that is shown now.
         keys: The TLS key, and those that the application names.
         clock: The gateway's; a certificate is not judged by a clock that is in doubt.
@@ -54,7 +56,7 @@ class CertificateRenewal:
         self._tls: EllipticCurvePrivateKey = keys.load_private("tls")
 
     def identity(self) -> TlsIdentity:
-        """Return what is shown now."""
+        """Return the certificate that is shown now, with its key and its authorities."""
         return TlsIdentity(self.enrolment.ca_pem, self.enrolment.certificate_pem, self._tls)
 
     def context(self) -> ssl.SSLContext:
@@ -90,6 +92,7 @@ class CertificateRenewal:
         """
         old = self.enrolment
         of_old = {name: getattr(old, name) for name in ("certificate_pem", "not_before_s", "not_after_s")}
+        # Another broker, root or upload target is a new enrolment: the process begins anew with it.
         if dataclasses.replace(new, **of_old) != old:
             return False
         if new != old:
@@ -109,6 +112,8 @@ class CertificateRenewal:
         return sign_renewal(self.enrolment.iss, self.enrolment.gateway, csr, self._keys.load_private("gateway"))
 
     def _take(self, pem: str) -> None:
+        # PROTOCOL 7.5: only a certificate of our own key and our own id from the same authority
+        # passes.
         renewed = renew_enrolment(self.enrolment, pem, "the RTCC's answer")
         # Durable before it is shown: after a kill the one before still counts.
         write_small_file(self._path, pem.encode(), mode=0o640)

@@ -1,4 +1,4 @@
-"""The key: from here on the RTCC can open what it has.
+"""The key: after this step the RTCC can open the payload that it holds.
 
 Owns the last two decisions of a release (PROTOCOL 9, steps 5 to 7): the one after the last byte, which puts the age
 headers into the outbox, and the one as they leave it.
@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from edge_agent.ledger.entries import DeliveryEntry
+from edge_agent.ledger.request_kinds import DeliveryEntry
 from edge_agent.protocol.answer import DeliveredFile, Note
 from edge_agent.protocol.verdict import Denial, Grant
 from edge_agent.units import UtcNs
@@ -60,9 +60,13 @@ class KeyStep:
             verdict, outlook = self._reauthorization.decide(connection, request.id, aftermath)
             releases = self._store.releases.list_of(request.id)
             done = [each for each in releases if each.state is ReleaseState.UPLOADED]
+            # O9, step 5: a camera that was dropped by this very decision is built anew first, or
+            # leaves permanently.
             is_whole = isinstance(verdict, Grant) and [each.camera for each in releases] == sorted(
                 each.camera for each in verdict.cameras
             )
+            # O12: a longer cooling-off that was signed meanwhile has moved `not_before`, and
+            # counts.
             if isinstance(verdict, Grant) and outlook.now >= verdict.not_before and is_whole:
                 if done:
                     self._enter(connection, request, verdict, releases, outlook.now)
@@ -94,6 +98,8 @@ class KeyStep:
         if missing:
             members["missing"] = missing
         event = Event.PART if missing else Event.WHOLE
+        # Step 6: ledger entry and answer in one transaction, so no key waits that the ledger does
+        # not show.
         self._register.apply(connection, request, RequestStep(event, now, (entry,), answer=members))
 
     def confirm(self, message: OutboxMessage) -> bool:
@@ -109,10 +115,13 @@ class KeyStep:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             request_id = message.key_of
+            # `message` was read outside of this transaction: the owner may have taken its keys back
+            # since.
             if request_id is None or not self._store.outbox.has_message(connection, message.payload):
                 return False
             verdict, outlook = self._reauthorization.decide(connection, request_id, aftermath)
             request = self._store.requests.read(request_id)
+            # Once more: `decide` itself takes the answer back if less is granted now (step 7).
             is_here = self._store.outbox.has_message(connection, message.payload)
             leaves = is_here and isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:

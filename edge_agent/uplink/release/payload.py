@@ -18,7 +18,7 @@ def target_of(request: StoredRequest) -> str:
 
 
 def describe(grant: Grant, camera: CameraGrant, trust: TrustBundle | None) -> dict[str, Any]:
-    """Write down what a bundle is built under and to whom it is sealed, for ``covers``."""
+    """Write down the terms that a bundle is built under and the age keys that it is sealed to, for ``covers``."""
     return {
         "windows": [[window.start, window.end] for window in camera.windows],
         "audio": camera.audio,
@@ -30,9 +30,9 @@ def describe(grant: Grant, camera: CameraGrant, trust: TrustBundle | None) -> di
 
 
 def covers(grant: Grant, camera: str, built: Mapping[str, Any], trust: TrustBundle | None) -> bool:
-    """Tell whether a grant of now allows everything that a bundle was built under.
+    """Tell whether the current grant allows everything that a bundle was built under (PROTOCOL 6.2, O14).
 
-    Only the recipients of now can open it, and it cites the consent of now.
+    True only if the current recipients alone can open it, and it cites the current consent.
     """
     now = next((each for each in grant.cameras if each.camera == camera), None)
     if now is None:
@@ -43,5 +43,7 @@ def covers(grant: Grant, camera: str, built: Mapping[str, Any], trust: TrustBund
         all(any(allowed.contains(window) for allowed in now.windows) for window in windows)
         and (now.audio or not built["audio"])
         and set(built["recipients"]) <= set(described["recipients"])
+        # Equal, not narrower: other masks or another stream are other pictures, and the bundle
+        # names its consent.
         and all(built[name] == described[name] for name in ("quality", "masks", "consent_sha256"))
     )

@@ -19,7 +19,9 @@ from edge_agent.units import SECOND_NS
 PIECE_BYTES = 64 << 10
 """Read and sent at once; between two pieces an upload can be stopped."""
 _TIMEOUTS_S = (10.0, 30.0)
+"""To connect, and between two bytes of an answer."""
 _WHOLE_S = 60
+"""For a whole call: a server that sends a byte every 29 s would meet neither time-out."""
 
 
 class PinnedAdapter(HTTPAdapter):
@@ -34,7 +36,7 @@ class PinnedAdapter(HTTPAdapter):
         super().init_poolmanager(connections, maxsize, block, blocksize=PIECE_BYTES, ssl_context=self._context, **pool)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:  # noqa: ARG002
-        """Keep apart what another context would connect."""
+        """Keep connections of another context apart: their certificate may be an older one."""
         host, _ = super().build_connection_pool_key_attributes(request, True, None)
         return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"}
 
@@ -61,6 +63,8 @@ def post_small(url: str, context: ssl.SSLContext, body: bytes, media_type: str, 
         response = adapter.send(request.prepare(), stream=True, timeout=_TIMEOUTS_S)
         if response.status_code != 200:
             raise DeliveryError(f"server refuses: status={response.status_code}")
+        # One byte more than allowed tells a long answer from a full one, and no length header is
+        # believed.
         content: bytes = response.raw.read(most_bytes + 1)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise DeliveryError(f"server does not answer: {type(error).__name__}: {error}"[:300]) from error

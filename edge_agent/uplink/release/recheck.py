@@ -67,7 +67,7 @@ class Reauthorization:
         self._on_end = on_end
 
     def require_grant(self, request: StoredRequest) -> tuple[Grant, TrustBundle | None]:
-        """Return the grant of now, and the trust bundle that it rests on; payloads under a wider one are gone.
+        """Return the current grant and the trust bundle that it rests on; payloads under a wider one are gone.
 
         Raises:
             WithdrawnError: The request is not under way any more, or has just ended because it is not granted.
@@ -109,6 +109,7 @@ class Reauthorization:
         request = self._store.requests.read(request_id)
         evaluation = self._evaluator.decide_again(request, outlook)
         verdict = evaluation.verdict
+        # O9: the bound only narrows, and does so even if no step can be taken for the request now.
         self._register.narrow(connection, request, evaluation, outlook.now)
         if request.state is RequestState.ASKED:
             if isinstance(verdict, Denial):
@@ -122,6 +123,8 @@ class Reauthorization:
 
     def evaluate_all(self, connection: sqlite3.Connection, outlook: Outlook, aftermath: Aftermath) -> None:
         """Evaluate everything that is open, and every key that waits: the owner has just taken something back."""
+        # A key in the outbox belongs to a request that is no longer open: without these a pause
+        # would miss it.
         waiting = set(self._store.outbox.list_waiting_keys())
         for request_id in sorted(waiting | {each.id for each in self._store.requests.list_newest(OPEN_STATES)}):
             self.evaluate(connection, request_id, outlook, aftermath, is_stop=True)
@@ -186,6 +189,8 @@ class Reauthorization:
         verdict = evaluation.verdict
         wider = self._list_wider(request, evaluation, outlook)
         reasons = encode_reasons(evaluation.left) or tuple({"code": NARROWED, "camera": each.camera} for each in wider)
+        # The broker may have it, and no step takes a key back: the request stays delivered, and the
+        # key is not sent again.
         if request.is_handed_over and (wider or isinstance(verdict, Denial)):
             step = steps.too_late(request, reasons, outlook.now, is_stop=is_stop)
             self._register.apply(connection, request, step, aftermath)
@@ -200,7 +205,7 @@ class Reauthorization:
         return verdict
 
     def _list_wider(self, request: StoredRequest, evaluation: Evaluation, outlook: Outlook) -> list[StoredRelease]:
-        """Return what of a delivery holds more than the evaluation leaves."""
+        """Return the releases of a delivery that hold more than the evaluation leaves."""
         found = self._store.releases.list_of(request.id)
         delivered = [each for each in found if each.state is ReleaseState.DELIVERED]
         verdict = evaluation.verdict
@@ -210,5 +215,7 @@ class Reauthorization:
 
     def _covers(self, grant: Grant, release: StoredRelease, outlook: Outlook) -> bool:
         if isinstance(release.info, Waiting):
+            # Nothing is built yet, so nothing can hold too much: its bundle will be built under the
+            # new grant.
             return any(each.camera == release.camera for each in grant.cameras)
         return covers(grant, release.camera, release.info.granted, outlook.trust)

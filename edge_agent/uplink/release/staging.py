@@ -62,6 +62,8 @@ class Staging:
     def create(self, name: str, needs_bytes: int = 0) -> "StagedFile":
         """Begin a payload; an older file of this name is gone.
 
+        Durable, with its name, once the returned file is closed without an error.
+
         Args:
             name: Of the payload.
             needs_bytes: The least room that an earlier try was found to need: less room is no room.
@@ -72,6 +74,8 @@ class Staging:
         path = self.path(name)
         path.unlink(missing_ok=True)
         stat = os.statvfs(self._folder)
+        # `f_bavail`, not `f_bfree`: blocks that are reserved for root are no room for the
+        # releaser's user.
         free_bytes = stat.f_bavail * stat.f_frsize - FREE_BYTES
         used_bytes = sum(entry.lstat().st_size for entry in self._folder.iterdir())
         room_bytes = min(self._limit_bytes - used_bytes, free_bytes)
@@ -95,6 +99,8 @@ class Staging:
         except FileNotFoundError as error:
             raise PayloadLostError(f"staged payload is gone: file={name}") from error
         found = os.fstat(file.fileno()).st_size
+        # The size is that of the ledger's `release` entry: a file of another size is not what was
+        # entered.
         if found != size:
             file.close()
             raise PayloadLostError(f"staged payload has another size: file={name} bytes={found} expected={size}")
@@ -148,6 +154,8 @@ class StagedFile:
                 if kind is None:
                     self._file.flush()
                     os.fsync(self._file.fileno())
+                    # R1: bytes first, then the name; only after both may the ledger say that the
+                    # payload exists.
                     sync_folder(self._path.parent)
         except BaseException:
             self._path.unlink(missing_ok=True)

@@ -31,9 +31,13 @@ CONNECT_TIMEOUT_S = 10.0
 """Also for every single write to the socket."""
 READ_TIMEOUT_S = 60.0
 MAX_BACKOFF_S = 60.0
+"""The longest pause between two tries; the caller's watch ends them."""
 MAX_LOSSES = 3
+"""PROTOCOL 9, step 5: a payload that the server has lost is sent anew so often."""
 _NAP_S = 0.25
+"""A stop is heard within so long, however slow the rate is."""
 _GONE = (403, 404, 410)
+"""tus 1.0, HEAD: a server may answer any of these for an upload that it no longer knows."""
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +163,8 @@ class TusUploader:
     ) -> str:
         """Upload a whole file, through whatever the network does, and return its URL.
 
-        Resumes where there is an ``upload_url``, begins anew where the server has lost it, and tries again after 1 to
-        60 s where something failed in a way that may mend.
+        Resumes if there is an ``upload_url``, begins anew if the server has lost it, and tries
+        again after 1 to 60 s if a failure may mend.
 
         Args:
             file: Seekable, at least ``size`` bytes.
@@ -185,9 +189,13 @@ class TusUploader:
             try:
                 if upload_url is None:
                     upload_url, offset = self.create(size, metadata), 0
+                    # Before the first byte: after a kill the upload is found again, not begun a
+                    # second time.
                     save_url(upload_url)
                 else:
                     offset = self.find_offset(upload_url, size)
+                # Progress resets the pause; a server that takes bytes and loses them again does
+                # not.
                 if offset > best:
                     attempt, best = 0, offset
                 self.send(upload_url, file, offset, size, watch)
@@ -235,6 +243,7 @@ class TusUploader:
             raise _failure("offset", response.status_code)
         offset = _parse_number(response.headers.get("Upload-Offset"))
         length = _parse_number(response.headers.get("Upload-Length"))
+        # The URL is stored and may be old: the server's own numbers say whether it is this upload.
         if offset is None or length != size or offset > size:
             raise UploadLostError(f"upload is another one: offset={offset} length={length} size={size}")
         return offset
@@ -270,6 +279,8 @@ class TusUploader:
             if response.status_code != 204:
                 raise _failure("send", response.status_code)
             acknowledged = _parse_number(response.headers.get("Upload-Offset"))
+            # The next piece must follow the server's last byte: only the digest would find a
+            # missing part.
             if acknowledged != offset + length:
                 raise DeliveryError(f"server acknowledges another offset: {acknowledged}, not {offset + length}")
             offset += length
@@ -322,6 +333,7 @@ class TusUploader:
 
     def _locate(self, location: str) -> str:
         """Resolve a URL against the target; refuse any that leads to another host or port."""
+        # R4: a `Location` may name another path of the same origin and nothing else.
         url = urljoin(self._target_url, location)
         # Servers behind a TLS proxy believe that they speak http; host and port count.
         if url.startswith("http://"):
@@ -356,6 +368,7 @@ def _parse_origin(url: str) -> tuple[str, int]:
 
 
 def _parse_number(text: str | None) -> int | None:
+    # `int` would also take spaces, signs, underscores and digits of other scripts.
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 

@@ -24,7 +24,9 @@ from edge_agent.uplink.store.requests import RequestState, StoredRequest
 log = logging.getLogger(__name__)
 
 TELL_EVERY_NS = 10 * SECOND_NS
+"""Progress is an answer each: more of them would cost the RTCC rows and tell it nothing new."""
 MAX_TRIES = 12
+"""At ``FORGET_AGAIN_NS`` apart: an hour or more. The rest is ciphertext that no key opens."""
 FORGET_AGAIN_NS = 5 * MINUTE_NS
 """After a server did not delete an upload."""
 
@@ -78,7 +80,7 @@ class UploadStep:
         self._forget_at = MonoNs(0)
 
     def sweep(self, requests: Sequence[StoredRequest]) -> None:
-        """Delete what none of these requests waits to upload: the rest that a kill left."""
+        """Delete the payloads that none of these requests waits to upload: the rest that a kill left."""
         releases = [each for request in requests for each in self._store.releases.list_of(request.id)]
         self._staging.sweep([each.file for each in releases if each.state is ReleaseState.BUILT])
 
@@ -113,6 +115,8 @@ class UploadStep:
             self._store.releases.save_upload_url(release, url)
 
         def is_over() -> bool:
+            # R3: asked between two pieces, so that a pause or a revocation stops an upload that is
+            # under way.
             current = self._store.requests.read(request.id)
             is_dropped = release.camera not in {each.camera for each in self._store.releases.list_of(request.id)}
             is_open = current.state is RequestState.UPLOADING and not is_dropped
@@ -127,11 +131,13 @@ class UploadStep:
         except PayloadLostError:
             self._record(request, release, CameraEvent.LOSE)
             raise
+        # The only copy at home goes with this event: the server was asked for the whole just before
+        # (A6).
         self._record(request, release, CameraEvent.UPLOAD)
         return True
 
     def drop_lost(self, request: StoredRequest) -> bool:
-        """Ask the target for everything of a request that was uploaded; drop what it lost since, to be built anew.
+        """Ask the target for every uploaded payload of a request; drop those that it lost since, to be built anew.
 
         Returns:
             Whether anything was lost.
@@ -157,7 +163,7 @@ class UploadStep:
     def _teller(
         self, request: StoredRequest, release: StoredRelease, all_of_it: Sequence[StoredRelease]
     ) -> Callable[[int], None]:
-        """Return what tells the RTCC of an upload's progress, now and then."""
+        """Return a function that tells the RTCC of an upload's progress, at most every ``TELL_EVERY_NS``."""
         total = sum(each.bundle.size for each in all_of_it)
         before = sum(each.bundle.size for each in all_of_it if each.camera < release.camera)
         told_at = MonoNs(0)
@@ -176,7 +182,7 @@ class UploadStep:
         return tell
 
     def _record(self, request: StoredRequest, release: StoredRelease, happened: CameraEvent) -> None:
-        """Record what happened to one camera; WithdrawnError if a withdrawal came before it."""
+        """Record one camera's event; WithdrawnError if a withdrawal came before it."""
         aftermath = Aftermath()
         step = RequestStep(Event.CAMERA, self._clock.utc(), cameras={release.camera: CameraStep(happened)})
         with self._store.transaction() as connection:

@@ -12,6 +12,7 @@ from edge_agent.uplink.release.tus import TusUploader, UploadWatch
 from edge_agent.uplink.store.releases import StoredRelease
 
 _ASK_EVERY_NS = SECOND_NS // 20
+"""Between two looks into SQLite for a withdrawal, while pieces are sent."""
 
 
 class UploadTargets:
@@ -58,6 +59,7 @@ class UploadTargets:
             DeliveryError: Outside of the hours, or interrupted; trying again may mend it.
         """
         uploader = self._open(target)
+        # Before the file is opened, and again while it is sent: the hours may end in between.
         if not self._is_allowed_now():
             raise DeliveryError("uploads wait for the hours that uplink.upload_hours allows")
         metadata = {"filename": release.file, "sha256": release.bundle.sha256}
@@ -87,6 +89,7 @@ class UploadTargets:
         size = release.bundle.size
         try:
             return uploader.find_offset(release.upload_url, size) == size
+        # The server has forgotten it: that is an answer, and no fault of the line.
         except UploadLostError:
             return False
         finally:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.5
 FIRST_PAUSE_NS = 2 * SECOND_NS
+"""PROTOCOL 9, step 3: tried again after 2 s and then twice as long each time, up to 5 min."""
 LONGEST_PAUSE_NS = 5 * MINUTE_NS
 SETTLE_NS = 5 * SECOND_NS
 """How long after a window's end its last record is certainly in the ring: a record spans at most two seconds."""
@@ -118,6 +119,7 @@ class ReleaseWorker:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._wake.wait(POLL_S)
+            # Cleared before the turn: a wake that comes during it is kept for the next one.
             self._wake.clear()
             try:
                 self.turn()
@@ -175,6 +177,7 @@ class ReleaseWorker:
     def _step(self, request: StoredRequest) -> None:
         """Bring one granted request to its end, or as far as it goes."""
         grant, trust = self._reauthorization.require_grant(request)
+        # PROTOCOL 9, step 1.
         if self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
         self._steps.build.make(request, grant, trust)
@@ -183,6 +186,8 @@ class ReleaseWorker:
         is_waiting = any(each.state is ReleaseState.WAITING for each in releases)
         for release in sendable:
             if release.state is ReleaseState.BUILT:
+                # Building and the upload before may have taken hours: each upload has a decision of
+                # its own (O9).
                 self._demand_still_granted(request, release)
                 self._upload(request, release, sendable)
                 self._pauses.pop(request.id, None)  # its payload made room: what waits for that is tried soon
@@ -191,6 +196,7 @@ class ReleaseWorker:
             raise PutOffError
         if sendable:
             self._demand_still_there(request)
+        # Last (R2): every payload is at its server, and was asked for once more.
         self._steps.give_key.hand_over(request)
 
     def _demand_still_granted(self, request: StoredRequest, release: StoredRelease) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import ConsentRevokedEntry, PauseEntry
+from edge_agent.ledger.owner_kinds import ConsentRevokedEntry, PauseEntry
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.sqlite_file import SqliteFile
 
@@ -134,6 +134,8 @@ class OrderTable:
 
     def mark_used(self, connection: sqlite3.Connection, order_id: str, at: UtcNs) -> bool:
         """Note that an owner's order is carried out; False if it was before."""
+        # In the transaction of its effect: an order that is replayed finds its id used (PROTOCOL
+        # 10, step 2).
         cursor = connection.execute("INSERT OR IGNORE INTO owner_order VALUES (?, ?)", (order_id, at))
         return cursor.rowcount == 1
 

@@ -1,6 +1,7 @@
-"""Where a new ledger begins: with the last signed head of the one that was restored as an archive.
+"""The beginning of a new ledger: the last signed head of the one that was restored as an archive.
 
-``edge-agent init --from-backup`` lays the archive down as root, readable for the group and writable for nobody.
+``edge-agent init --from-backup`` lays the archive down as root: the group may read it, and no other
+user may write it.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from edge_agent.errors import EvidenceError
 from edge_agent.host.regular_file import read_regular
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
-from edge_agent.ledger.entries import RestoredEntry
+from edge_agent.ledger.gateway_kinds import RestoredEntry
 from edge_agent.protocol.checkpoint import MAX_NOTE_BYTES
 from edge_agent.units import UtcNs
 from edge_agent.uplink.store.database import Database

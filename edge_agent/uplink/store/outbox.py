@@ -46,6 +46,7 @@ class Outbox:
     def recall_key(self, connection: sqlite3.Connection, request_id: int) -> None:
         """Take back an answer with age headers that the broker has not taken yet."""
         rows = connection.execute("DELETE FROM outbox WHERE key_of = ? RETURNING payload", (request_id,)).fetchall()
+        # It never left, so its number is free again: the next answer takes it.
         for row in rows:
             connection.execute("DELETE FROM answer WHERE request_id = ? AND payload = ?", (request_id, row["payload"]))
         self._file.note_remains()

@@ -16,7 +16,7 @@ _SELECT, _ORDER = "SELECT * FROM release", "ORDER BY camera"
 
 
 class ReleaseState(Enum):
-    """Where one camera's bundle stands; the last three are final."""
+    """The state of one camera's bundle; the last three are final."""
 
     WAITING = "waiting"
     """Its grant is in the ledger; it is not built yet, or could not be built so far."""
@@ -79,7 +79,7 @@ _SHAPES: Mapping[ReleaseState, type[ReleaseInfo]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredRelease:
-    """One camera's bundle: where its ciphertext lies and how far its upload is."""
+    """One camera's bundle: the place of its ciphertext, and how far its upload is."""
 
     request_id: int
     camera: str
@@ -165,6 +165,8 @@ class ReleaseTable:
 
     def find_doomed_upload(self) -> DoomedUpload | None:
         """Return the upload that was tried least often, the oldest of them."""
+        # By the number of tries: a server that never answers for one upload does not hold up the
+        # others.
         row = self._file.find_row("SELECT id, request_id, file, url FROM doomed_upload ORDER BY tries, id LIMIT 1")
         return None if row is None else DoomedUpload(*row)
 

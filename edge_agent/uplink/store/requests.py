@@ -14,7 +14,7 @@ from edge_agent.uplink.store.sqlite_file import SqliteFile
 
 
 class RequestState(Enum):
-    """Where an admitted request stands; the last five are final."""
+    """The state of an admitted request; the last five are final."""
 
     NEW = "new"
     """Inside the transaction of its decision, and never outside of it."""
@@ -29,12 +29,13 @@ class RequestState(Enum):
 
 
 MONTH_NS = 30 * DAY_NS
+"""PROTOCOL 6.2, O10: quotas are counted over any 30 days."""
 OPEN_STATES = (RequestState.ASKED, RequestState.GRANTED, RequestState.UPLOADING)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
-    """One verified request and where it stands."""
+    """One verified request and its state."""
 
     id: int
     """Its number: the gateway's own, by which a person calls it. Numbers rise, and none is given twice."""

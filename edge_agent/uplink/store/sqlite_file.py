@@ -41,6 +41,8 @@ class SqliteFile:
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
         )
         self._connection.row_factory = sqlite3.Row
+        # FULL: an acknowledged message and a ledger entry outlive a power cut. secure_delete: R3,
+        # an age header that was revoked is overwritten with zeros.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -48,6 +50,8 @@ class SqliteFile:
             raise UnsupportedVersionError(
                 f"{path}: written by a newer version: schema={version} known={SCHEMA_VERSION}"
             )
+        # The version is set in the transaction of its step: a kill leaves a file of one version,
+        # never between two.
         if version == 0:
             self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         else:
@@ -89,6 +93,8 @@ class SqliteFile:
             if self._is_open():
                 yield self._connection
                 return
+            # IMMEDIATE: a transaction that began by reading could find at its first write that
+            # another came before it.
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -139,7 +145,7 @@ class SqliteFile:
 
 
 def refuse_other_files(path: Path) -> None:
-    """Refuse what SQLite would wait for or follow, in place of the file and of its journals."""
+    """Refuse pipes, links and devices in the place of the file and of its journals: SQLite would wait or follow."""
     for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
         with contextlib.suppress(FileNotFoundError):
             os.close(open_regular(each))

@@ -11,6 +11,7 @@ import pytest
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.read.check import KnownHead, check_ring
+from edge_agent.custody.keys import encode_private, generate
 from edge_agent.host.control_socket import ControlServer
 from edge_agent.units import SECOND_NS
 from tests.buffer.rig import Rig
@@ -196,8 +197,25 @@ def test_ring_ls_fails_if_the_recorder_cannot_store(
     assert ("cannot be made" in printed.out) is not is_made
 
 
-def test_a_gap_whose_reason_is_closed_is_called_unknown(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the vault's key a gap has its length and no reason, and it is said who sees one."""
+VAULTS = {
+    # keys/public/custody, keys/releaser/vault.pem, what systemd-creds does, who asks, gap, what is said of it
+    "a copied file": (None, "", "exit 1", 0, "unknown", "root sees it on the gateway that recorded"),
+    "bare, somebody else": (False, "unreadable", "exit 1", 1000, "unknown", "root sees it (sudo edge-agent ring ls)"),
+    "bare, root": (False, "ours", "exit 1", 0, "busy", ""),
+    "bare, lost": (False, "", "exit 1", 0, "unknown", "file is missing: "),
+    "bare, a new one": (False, "other", "exit 1", 0, "unknown", "not all of it opens with the vault's key that is"),
+    "sealed, root": (True, "", "cat SEALED", 0, "busy", ""),
+    "sealed, somebody else": (True, "", "cat SEALED", 1000, "unknown", "root sees it (sudo edge-agent ring ls)"),
+    "sealed, in another machine": (True, "", "exit 1", 0, "unknown", "is sealed, and this machine does not open it"),
+    "sealed, no systemd-creds": (True, "", None, 0, "unknown", "is sealed, and this machine does not open it"),
+}
+
+
+@pytest.mark.parametrize(("is_sealed", "file", "creds", "user", "gap", "words"), VAULTS.values(), ids=VAULTS)
+def test_ring_ls_says_why_a_reason_is_closed(
+    is_sealed, file, creds, user, gap, words, rig: Rig, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """A gap has its reason; without the vault's key it is unknown, and it is said why. No service runs."""
     rig.create(blocks=8)
     writer = rig.writer()
     rig.record(writer, 5)
@@ -205,10 +223,40 @@ def test_a_gap_whose_reason_is_closed_is_called_unknown(rig: Rig, capsys: pytest
     writer.append(rig.note(Kind.GAP, b'{"reason":"busy"}', 7 * SECOND_NS))
     rig.record(writer, 5)
     writer.close()
-    assert run("ls", str(rig.path), "--config", str(rig.folder / "none.yaml")) == 0
+    lay_vault(tmp_path, is_sealed, file, encode_private(rig.keys.vault))
+    tool = tmp_path / "bin/systemd-creds"
+    tool.parent.mkdir()
+    if creds is not None:
+        tool.write_text(f"#!/bin/sh\n{creds.replace('SEALED', str(tmp_path / 'sealed'))}\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/bin" if creds is not None else str(tool.parent))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    config = tmp_path / "edge-agent.yaml"
+    if is_sealed is not None:
+        config.write_text(f"gateway: {{state_dir: {tmp_path}, run_dir: {tmp_path}}}\ncameras:\n")
+    command = ["ls", str(rig.path), "--config", str(config)]
+    assert run(*command) == 0
     out = capsys.readouterr().out
-    assert "gap unknown: 7 s" in out
-    assert "root sees it" in out
+    assert f"gap {gap}: 7 s" in out
+    assert ("why there is a gap is encrypted" in out) is bool(words)
+    assert words in out
+    assert run(*command, "--json") == 0
+    printed = capsys.readouterr()
+    assert gap in json.loads(printed.out)[0]["hours"][0]["gaps_s"]
+    assert words in printed.err
+
+
+def lay_vault(state_dir: Path, is_sealed: bool | None, file: str, pem: bytes) -> None:
+    """Lay down the vault's key as a gateway has it; what systemd-creds would open lies beside."""
+    for name in ("public", "recorder", "releaser"):
+        (state_dir / "keys" / name).mkdir(parents=True)
+    (state_dir / "sealed").write_bytes(pem)
+    if is_sealed:
+        (state_dir / "keys/public/custody").write_text("tpm\n")
+    if file:
+        path = state_dir / "keys/releaser/vault.pem"
+        path.write_bytes(encode_private(generate("vault")) if file == "other" else pem)
+        path.chmod(0o644 if file == "unreadable" else 0o600)
 
 
 def test_ring_check_asks_the_releaser_for_the_heads(rig: Rig, tmp_path: Path, capsys) -> None:

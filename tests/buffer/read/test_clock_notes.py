@@ -72,7 +72,7 @@ def test_every_window_has_its_own_and_none_comes_twice(rig: Rig) -> None:
 
 
 def test_a_note_of_long_ago_is_left_alone(rig: Rig) -> None:
-    """What was noted further back than notes are apart says nothing about this footage."""
+    """A note from further back than notes are apart says nothing about this footage."""
     rig.create(blocks=64)
     writer = rig.writer()
     rig.record(writer, 1)

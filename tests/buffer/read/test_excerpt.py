@@ -41,7 +41,7 @@ def test_excerpt_outlives_the_ring(rig: Rig) -> None:
 
 
 def test_excerpt_takes_the_open_block_as_it_is(rig: Rig) -> None:
-    """What is on its way is held as far as it has come."""
+    """Footage on its way is held as far as it has come."""
     rig.create(blocks=32)
     writer = rig.writer()
     rig.record(writer, 25)

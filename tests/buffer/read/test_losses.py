@@ -11,7 +11,7 @@ HARM = {"its body": 328, "its header": 30}
 
 @pytest.mark.parametrize("at", HARM.values(), ids=HARM.keys())
 def test_a_loss_is_told_between_its_neighbours(tmp_path, at):
-    """What was read before it comes before, what was recorded after it comes after."""
+    """Records before it come before, records after it come after."""
     house = House(tmp_path)
     house.record(records(encode(50)))
     raw, place = bytearray(house.ring.read_bytes()), -1

@@ -1,4 +1,4 @@
-"""What must go goes, in time and for good; nothing else does."""
+"""Footage that is due goes, in time and permanently; no other does."""
 
 import pytest
 
@@ -91,7 +91,7 @@ def test_owner_confirms_a_step(rig: Rig) -> None:
 
 
 def test_second_boot_after_a_pause_believes_the_first(rig: Rig) -> None:
-    """What an earlier boot wrote anchors the next: a pause delays retention by one boot, not for ever."""
+    """What an earlier boot wrote anchors the next: a pause delays retention by one boot, not indefinitely."""
     rig.create(blocks=64)
     for number in range(3):
         rig.boot_id, rig.clock.boot_ns = bytes([number]) * 16, 5 * SECOND_NS

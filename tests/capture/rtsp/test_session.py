@@ -17,6 +17,7 @@ from edge_agent.capture.session.interface import Arrival, Endpoint
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.host.clock import SystemClock
 from edge_agent.units import SECOND_NS, MonoNs
+from tests.peers.tape_camera import serve_in_turn
 
 from .packets import frame, make_picture, number_packets, send
 from .test_sdp import USUAL
@@ -40,16 +41,7 @@ class ScriptedCamera:
     url: str = ""
 
     def serve(self, server: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as lines:
-                try:
-                    self._talk(connection, lines)
-                except OSError:
-                    continue
+        serve_in_turn(server, self._talk)
 
     def _talk(self, connection: socket.socket, lines: Iterator[bytes]) -> None:
         head = b""

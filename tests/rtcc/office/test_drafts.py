@@ -118,7 +118,7 @@ def test_who_signs_needs_their_own_key_and_the_right_roles(home, drafts, keys, i
 
 
 def test_a_share_that_alters_a_draft_gets_no_signature(home, drafts, keys, incident, now):
-    """What is shown is what is signed; a payload that is not the draft with its times is refused."""
+    """The shown request is the signed one; a payload that is not the draft with its times is refused."""
     draft = drafts.add(make(incident), OPERATOR, now)
     drafts.open(draft.id, SUPERVISOR, now)
     name = find_payload(home, draft.id)

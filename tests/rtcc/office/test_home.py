@@ -85,7 +85,7 @@ def test_a_person_signs_in_their_own_role_only(home):
 
 
 def test_a_person_who_lost_a_key_gets_another(home):
-    """Revoking puts the old key aside for ever and frees the name."""
+    """Revoking puts the old key aside permanently and frees the name."""
     old = home.people.find("operator-1")
     assert home.people.revoke("operator-1") == old.kid
     assert home.people.find("operator-1") is None

@@ -42,7 +42,7 @@ def sign(home, draft, now, **changes):
 
 
 def test_a_signed_request_passes_every_check_before_consent(trusted, draft, now):
-    """What the RTCC signs by default, a gateway verifies and admits."""
+    """A request that the RTCC signs by default, a gateway verifies and admits."""
     signed = sign(trusted, draft, now)
     request = verify_request(signed.raw, load_trust(trusted, now), now)
     facts = GatewayFacts(GATEWAY, "dr5rs", trusted.settings.iss)

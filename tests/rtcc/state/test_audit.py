@@ -91,7 +91,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("table", "values", "words"), CHANGES.values(), ids=CHANGES)
 def test_a_change_behind_the_guards_is_found(home, tree, table, values, words):
-    """Whoever may drop the guards can change a row, and not what was signed of it."""
+    """An owner of the tables, who may drop the guards, can change a row, and not its signed leaf."""
     tree.sign(KEY, NOW)
     key = next(iter(table.primary_key.columns))
     with home.state.database.begin() as connection:

@@ -27,7 +27,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("statement", FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_ours_is_no_outage(home, statement):
-    """Whoever waits until the database is back would wait for ever; and no text of it holds a row's values."""
+    """A program that waits for the database would wait indefinitely; and no text of it holds a row's values."""
     with pytest.raises(DBAPIError) as caught, home.state.database.begin() as connection:
         connection.execute(statement)
     assert not isinstance(caught.value, UnavailableError)
@@ -43,7 +43,7 @@ def test_no_error_tells_the_values_of_a_row(home):
 
 
 def test_a_message_that_the_database_refuses_holds_no_worker_up(home, monkeypatch):
-    """It is counted as a failure, and what others said is judged; a worker that saw an outage would wait for ever."""
+    """It is counted as a failure, and other messages are judged; a worker that saw an outage would wait on and on."""
     worker = AnswerWorker(home)
     judge = worker._inbox.judge
 

@@ -19,7 +19,7 @@ from edge_agent.rtcc.deliveries import load_delivery
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.office.home import RtccHome
 from edge_agent.units import HOUR_NS, UtcNs, encode_rfc3339
-from tests.rtcc.conftest import NOW, SETTINGS, Applicant
+from tests.rtcc.conftest import NOW, SETTINGS, Applicant, take
 
 GATEWAY, GONE, JTI, OTHER = "g" * 22, "h" * 22, "j" * 22, "k" * 22
 
@@ -98,12 +98,12 @@ def assert_is_whole(former):
     assert is_announced(home, GATEWAY, former.upload, NOW)
     assert list(home.state.exchanges.conflicts()) == [(GATEWAY, JTI, former.conflict)]
     assert home.state.drafts.read("d" * 22, "draft.json") == b"{}"
-    # What was judged before is not judged anew.
-    inbox, topic = Inbox(home), f"rtcc/1/gw/{GATEWAY}/res"
-    assert inbox.take(topic, former.answers[1]) is None
-    assert inbox.take(topic, former.queued) is None
+    # An answer that was judged before is not judged anew.
+    topic = f"rtcc/1/gw/{GATEWAY}/res"
+    assert take(home, topic, former.answers[1]) is None
+    assert take(home, topic, former.queued) is None
     with pytest.raises(ConflictError, match="final"):
-        inbox.take(topic, former.conflict)
+        take(home, topic, former.conflict)
     home.state.database.close()
 
 

@@ -15,7 +15,7 @@ from edge_agent.rtcc.answer_worker import AnswerWorker
 from edge_agent.rtcc.intake import IntakeReader
 from edge_agent.rtcc.office.enrol import enrol
 from edge_agent.rtcc.state import inbound, tables
-from edge_agent.rtcc.state.inbound import MAX_FAILURES, MAX_STUCK, NewMessage
+from edge_agent.rtcc.state.inbound import MAX_FAILURES, MAX_STUCK, MAX_WAITING, NewMessage
 from edge_agent.rtcc.state.readers import LEASE_NS
 from edge_agent.units import DAY_NS, UtcNs, encode_rfc3339
 from tests.rtcc.conftest import NOW
@@ -170,6 +170,47 @@ def test_what_waits_behind_a_message_for_a_person_is_bounded(home):
             b"head",
             *(f"{n}".encode() for n in range(MAX_STUCK, 2 * MAX_STUCK)),
         ]
+
+
+def test_gateways_take_turns_whatever_one_of_them_says(home):
+    """A flood of one, in one exchange or in as many as it likes, is a batch later for no other; its own order stays."""
+    messages = home.state.inbound
+    for name, jti in (("f", "{:022}"), ("g", "j" * 22)):
+        flood = [NewMessage("flood", f"{name}{n:04}".encode(), name * 22, jti.format(n)) for n in range(200)]
+        for start in range(0, len(flood), 64):
+            messages.put(flood[start : start + 64])
+    messages.put([NewMessage("topic", f"{n}".encode(), f"{n:022}", "j" * 22) for n in range(20)])
+    taken = []
+    while batch := take_some(home, 32):
+        taken.append([each.payload.decode() for each in batch])
+    assert {f"{n}" for n in range(20)} <= set(taken[0])
+    assert len(taken) < 15  # and no batch is left half empty for it
+    for name in "fg":
+        own = [each for batch in taken for each in batch if each.startswith(name)]
+        assert own == [f"{name}{n:04}" for n in range(200)]
+
+
+def test_a_gateway_that_floods_loses_what_has_no_room_and_nobody_else_does(home, caplog):
+    """Bounded for each gateway, said once for each batch; with room again, it is heard again."""
+    messages = home.state.inbound
+    for start in range(0, MAX_WAITING + 128, 64):
+        own = [NewMessage("flood", f"{n}".encode(), "f" * 22, f"{n:022}") for n in range(start, start + 64)]
+        messages.put([*own, NewMessage("topic", f"{start}".encode(), "g" * 22, "j" * 22)])
+    others = (MAX_WAITING + 128) // 64
+    assert messages.count() == (MAX_WAITING + others, 0)
+    assert [each.message for each in caplog.records].count(
+        f"messages of a gateway that floods: gateway={'f' * 22} waiting={MAX_WAITING} dropped=64"
+    ) == 2
+    take_some(home, 2 * others)
+    messages.put([NewMessage("flood", b"again", "f" * 22, "j" * 22)])
+    assert messages.count() == (MAX_WAITING - others + 1, 0)
+
+
+def take_some(home, most):
+    with home.state.database.begin() as connection:
+        taken = inbound.take(connection, most)
+        inbound.remove(connection, taken)
+    return taken
 
 
 def test_one_reader_at_a_time(home):

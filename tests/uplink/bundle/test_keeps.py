@@ -51,7 +51,7 @@ def test_only_what_lies_wholly_inside_is_found(rig, tmp_path):  # noqa: F811
 
 
 def test_the_bound_holds(rig, tmp_path):  # noqa: F811
-    """What would be too much is refused with what to do, and leaves nothing."""
+    """A moment beyond the bound is refused with a remedy, and leaves nothing."""
     fill(rig)
     folder = KeepFolder(tmp_path / "keeps", 50_000)
     with rig.reader() as reader, pytest.raises(RingError, match="not kept") as caught:
@@ -61,7 +61,7 @@ def test_the_bound_holds(rig, tmp_path):  # noqa: F811
 
 
 def test_what_is_unknown_is_said(rig, tmp_path):  # noqa: F811
-    """A time without footage, and an id that nobody has."""
+    """A time without footage, and an unknown id."""
     fill(rig)
     folder = KeepFolder(tmp_path / "keeps", 1 << 20)
     early = Window(UtcNs(START - DAY_NS), UtcNs(START - DAY_NS + SECOND_NS))

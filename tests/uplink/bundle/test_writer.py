@@ -55,7 +55,7 @@ def test_a_bundle_holds_its_parts(house):
 
 
 def test_the_header_alone_opens_the_payload(house):
-    """Without the age header the payload opens for nobody; with it, for each recipient and nobody else."""
+    """Without the age header the payload opens with no key; with it, for each recipient and nobody else."""
     house.record(records(encode(20)))
     info, payload = house.build(house.grant(window(0, 1.5)))
     assert not payload.startswith(b"age-")
@@ -214,7 +214,7 @@ def test_progress_is_told(house):
 
 
 def test_a_full_disk_is_told(house):
-    """What writing the payload raises reaches the caller unchanged."""
+    """An error of writing the payload reaches the caller unchanged."""
 
     class Full(io.BytesIO):
         def write(self, data):

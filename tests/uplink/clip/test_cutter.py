@@ -259,7 +259,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("spoil", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_record_costs_no_more_than_its_clip(spoil):
-    """Whatever a camera managed to get recorded, the releaser goes on."""
+    """With any bytes that a camera got recorded, the releaser goes on."""
     footage = records(encode(30))
     bad = type(footage[1])(footage[1].start_ns, 0, footage[1].salt, spoil(footage[1].nut), footage[1].commitment)
     try:
@@ -312,7 +312,7 @@ def test_a_child_that_says_too_early_that_it_is_done_is_refused():
 
 
 def test_an_error_of_the_ring_reaches_the_caller():
-    """What reading the ring raises is raised here, unchanged."""
+    """An error of reading the ring is raised here, unchanged."""
 
     def broken():
         yield from feed(records(encode(10)))

@@ -45,7 +45,7 @@ def test_grant_rule():
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.booleans())), st.integers(0, 99), st.integers(1, 50))
 def test_nothing_outside_the_window_is_kept(units, start, length):
-    """Whatever order a camera sends pictures in, none outside the window leaves."""
+    """For any order of a camera's pictures, none outside the window leaves."""
     runs = cut([(start, start + length)], units)
     assert all(start <= pts < start + length for run in runs for pts in run)
 

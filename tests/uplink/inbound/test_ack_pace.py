@@ -66,7 +66,7 @@ COMMITS_MS = {
 @pytest.mark.parametrize(("commit_ms", "step"), COMMITS_MS.values(), ids=COMMITS_MS)
 @pytest.mark.parametrize("changes", VERDICTS.values(), ids=VERDICTS)
 def test_acknowledgement_depends_on_the_arrival_alone(house, changes, commit_ms, step):
-    """Whatever the verdict: arrival + k * 500 ms, k the least that is over when the commit is done."""
+    """For every verdict: arrival + k * 500 ms, k the least that is over when the commit is done."""
     house.house_reader.before = lambda: house.clock.advance(commit_ms * MILLISECOND_NS)
     message = Timed(house.sign(changes), clock=house.clock)
     arrival = house.clock.boot()

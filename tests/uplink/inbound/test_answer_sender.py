@@ -74,7 +74,7 @@ def test_messages_arrive_in_order_after_the_broker_came_back(run):
 
 
 def test_message_waits_for_its_moment(run):
-    """What is scheduled is not sent a second early."""
+    """A scheduled answer is not sent a second early."""
     broker = FlakyBroker(refuse=0)
     store, clock = run(broker)
     push(store, clock, b"later", after_ns=HOUR_NS)

@@ -31,7 +31,7 @@ IMPOSSIBLE_TIMES = {
 
 @pytest.mark.parametrize("changes", IMPOSSIBLE_TIMES.values(), ids=IMPOSSIBLE_TIMES)
 def test_signed_request_of_an_impossible_time_is_dealt_with(house, changes):
-    """A mistake of the RTCC's clock is a refusal, not a message that comes again for ever."""
+    """A mistake of the RTCC's clock is a refusal, not a message that comes again indefinitely."""
     message = Delivery(house.sign(changes))
     house.intake.handle(message)
     assert message.acks == 1
@@ -44,7 +44,7 @@ def raise_it(error: Exception) -> None:
 
 
 def test_message_that_nobody_foresaw_is_counted_and_stops_nobody(house):
-    """An error of our own refuses the message that met it; it does not come again for ever."""
+    """An error of our own refuses the message that met it; it does not come again indefinitely."""
     house.house_reader.before = lambda: raise_it(ZeroDivisionError())
     message = Delivery(house.sign())
     house.intake.handle(message)
@@ -54,7 +54,7 @@ def test_message_that_nobody_foresaw_is_counted_and_stops_nobody(house):
 
 
 def test_message_is_not_acknowledged_where_the_disk_fails(house):
-    """What could not be written down comes again."""
+    """A message that could not be written down comes again."""
     house.house_reader.before = lambda: raise_it(sqlite3.OperationalError("disk I/O error"))
     message = Delivery(house.sign())
     with pytest.raises(sqlite3.OperationalError):
@@ -315,7 +315,7 @@ def test_request_waits_until_the_memory_knows_when_it_began(house):
 
 
 def test_birth_and_id_of_a_store_stay(house):
-    """The first believed moment counts for ever; two stores have two ids, and one keeps its own over a restart."""
+    """The first believed moment counts indefinitely; two stores have two ids, and one keeps its own over a restart."""
     known = house.store.read_id(), house.store.find_birth()
     house.store.note_birth(gate.NOW)
     house.restart()

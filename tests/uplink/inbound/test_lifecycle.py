@@ -329,7 +329,7 @@ def test_an_upload_that_cannot_be_deleted_is_tried_a_bounded_number_of_times(hou
 
 
 def test_a_step_with_other_entries_than_its_cells_is_refused(house):
-    """What is entered is the table's to say, not the caller's."""
+    """The table decides the ledger's entry, not the caller."""
     request = take_in(house)
     stood = everything(house)
     with pytest.raises(AssertionError, match="entries"), house.store.transaction() as connection:

@@ -110,7 +110,7 @@ def test_releaser_in_wrong_hands_has_root_write_nothing(config, case):
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"order": 1}', b'{"order": "x", "text": "%"}', b"\xff"])
 def test_what_cannot_be_read_is_removed(config, content):
-    """A unit that watches for the file must not start for ever."""
+    """A unit that watches for the file must not start indefinitely."""
     adoption.adoption_path(config).write_bytes(content)
     with pytest.raises(ConfigError):
         adoption.take(config)

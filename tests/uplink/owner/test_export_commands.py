@@ -174,7 +174,7 @@ def test_who_gives_up_gets_no_more_and_the_next_one_can_begin(exporting):
 
 
 def test_an_export_that_does_not_move_is_given_up(exporting):
-    """A disk that takes nothing any more holds up nobody for ever."""
+    """A disk that takes nothing any more holds up nobody indefinitely."""
     builder = HeldBuilder()
     waiting = Exporting(exporting.house, builder, stall_s=0.1)
     with open(os.devnull, "wb") as sink, pytest.raises(ExportError, match="no progress"):

@@ -1,4 +1,4 @@
-"""The owner's commands: what takes away acts at once and for good, what gives needs the signature, once."""
+"""The owner's commands: those that take away act at once and permanently, those that give need the signature, once."""
 
 import contextlib
 import json

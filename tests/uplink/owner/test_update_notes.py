@@ -55,7 +55,7 @@ def test_what_is_no_note_is_left_out(tmp_path: Path) -> None:
 
 
 def test_old_notes_go(tmp_path: Path) -> None:
-    """The folder does not grow for ever."""
+    """The folder does not grow indefinitely."""
     for number in range(MAX_NOTES + 5):
         write_note(tmp_path, f"{number:04}-0.1.0", {"what": "installed", "from": "", "to": "0.1.0", "why": ""})
     assert len(list(tmp_path.glob("*.json"))) == MAX_NOTES

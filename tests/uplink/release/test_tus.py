@@ -182,7 +182,7 @@ def test_an_upload_that_the_server_lost_begins_anew(upload_server: UploadServer,
 
 @pytest.mark.peer
 def test_an_upload_that_is_lost_again_and_again_is_given_back(upload_server: UploadServer, pki: Pki) -> None:
-    """A server that forgets everything does not keep the line busy for ever."""
+    """A server that forgets everything does not keep the line busy indefinitely."""
     clock, urls = FakeClock(), list[str]()
     client = uploader(
         upload_server, pki, clock=clock, sleep=lambda seconds: clock.advance(int(seconds * SECOND_NS) + 1)
@@ -229,7 +229,7 @@ def test_a_revocation_stops_the_upload_at_once(upload_server: UploadServer, pki:
 def test_a_silent_server_is_given_up_at_the_deadline(
     upload_server: UploadServer, pki: Pki, make_proxy: Callable[[int], Proxy]
 ) -> None:
-    """A link on which nothing passes ends by time-outs, is tried again, and ends for good at the deadline."""
+    """A link on which nothing passes ends by time-outs, is tried again, and ends permanently at the deadline."""
     proxy = make_proxy(upload_server.port)
     proxy.silent = True
     client = uploader(upload_server, pki, proxy.port, timeouts_s=(0.3, 0.3))

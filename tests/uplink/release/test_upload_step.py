@@ -312,7 +312,7 @@ def test_camera_whose_upload_was_lost_meanwhile_is_built_again(house: House) -> 
 
 
 def test_server_that_loses_everything_ends_the_release(house: House) -> None:
-    """A server that forgets what it acknowledged is not fed for ever: the release fails, and says why."""
+    """A server that forgets what it acknowledged is not fed indefinitely: the release fails, and says why."""
     house.uploader.loses = 99
     house.ask()
     for _ in range(20):

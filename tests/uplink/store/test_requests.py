@@ -167,7 +167,7 @@ def test_a_consent_only_ever_gives_way_to_a_newer_one(store):
 
 
 def test_pause_ends_by_itself(store):
-    """A pause with an end is over at that moment; one for good is not."""
+    """A pause with an end is over at that moment; one without an end is not."""
     with store.transaction() as connection:
         store.pauses.extend(connection, "*", UtcNs(10))
         store.pauses.extend(connection, "door", None)

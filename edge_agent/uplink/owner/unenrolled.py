@@ -6,11 +6,12 @@ the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes on
 
 import logging
 import os
-import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
@@ -19,13 +20,9 @@ from edge_agent.custody.enrolment_file import load_enrolment, renewed_path
 from edge_agent.custody.keys import KeyStore
 from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
-from edge_agent.host.clock import SystemClock, read_boot_id, read_build_time
 from edge_agent.host.control_socket import ControlServer, Peer, Reply
 from edge_agent.host.language import load_texts
-from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.host.systemd_notify import Notifier
-from edge_agent.ledger import table as ledger
-from edge_agent.protocol.checkpoint import ledger_origin
 from edge_agent.protocol.enrolment import Enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
@@ -34,21 +31,19 @@ from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Evaluator
+from edge_agent.uplink.inbound.gateway_clock import open_gateway_clock
 from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.owner.clock_commands import ClockCommands
-from edge_agent.uplink.owner.erase_commands import ErasureCommands
-from edge_agent.uplink.owner.export_commands import ExportCommands
 from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.home_sockets import HomeSockets
-from edge_agent.uplink.owner.keep_commands import KeepCommands
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
 from edge_agent.uplink.owner.notifications import News
 from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.orders import OwnerOrders
+from edge_agent.uplink.owner.owner_commands import OwnerCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands
 from edge_agent.uplink.owner.request_commands import RequestCommands
@@ -142,52 +137,42 @@ class Unenrolled:
         self._reload = reload
         self._config, self._store, self._stop, self._watch = config, store, stop, watch
         self._ended = threading.Event()
+        self._clock = clock = open_gateway_clock(config)
         keys = KeyStore(config.state_dir, "releaser")
-        self._custody = keys.custody_level()
-        key, owner = keys.load_private("gateway"), keys.load_public("owner")
-        self._owner = owner
-        name = name_unenrolled(key.public_key())
-        system = SystemClock(read_build_time(), trust_wall_clock=config.clock.trust == "wall-clock")
-        clock_path = config.store_path.with_name("clock.json")
-        self._clock = clock = KeptClock(clock_path, read_boot_id(), system, doubts_steps=True)
+        self._custody, self._owner = keys.custody_level(), keys.load_public("owner")
+        key = keys.load_private("gateway")
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
-        nobody = _name_nobody(name)
-        house_reader = HouseReader(config, nobody, owner, store)
-        evaluator = Evaluator(nobody, "", store, house_reader, TrustStore(store, None, clock), clock)
-        register = RequestRegister(store, name, key)
-        bundle_keys = BundleKeys(
-            name, key, keys.load_public("recorder"), self._custody, load_recipient(config.state_dir)
-        )
-        builder = BundleBuilder(config, bundle_keys, self._footage, house_reader, clock)
-        worker = _NoWorker()
-        reauthorization = Reauthorization(store, evaluator, register, worker, clock, self._on_end)
-        orders = OwnerOrders(name, owner, store, clock)
-        desk = RequestCommands(orders, config, evaluator, reauthorization, register, worker)
-
-        def sign(connection: sqlite3.Connection, now: UtcNs) -> str:
-            return ledger.checkpoint(connection, ledger_origin(name), key, now)
-
-        self._keeps = KeepCommands(orders, self._footage)
-        handlers = {
-            "status": self._status,
-            **desk.handlers,
-            **LedgerCommands(store, name, key, clock).handlers,
-            **ErasureCommands(store, self._footage, desk.withdraw, clock).handlers,
-            **ClockCommands(orders, clock).handlers,
-            **ExportCommands(orders, self._footage, builder, sign).handlers,
-            **self._keeps.handlers,
-            **(reload.handlers if reload is not None else {}),
-        }
+        nobody = _name_nobody(name_unenrolled(key.public_key()))
+        self._house_reader = HouseReader(config, nobody, self._owner, store)
+        orders = OwnerOrders(nobody.gateway, self._owner, store, clock)
+        commands = self._make_commands(orders, key, keys.load_public("recorder"), nobody)
+        self._keeps = commands.keeps
+        more = reload.handlers if reload is not None else {}
+        handlers = {"status": self._status, **commands.handlers, **more}
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
-        reads = PageReads(config, self._footage, house_reader, self._consents, clock)
         self._jobs = Jobs(clock, self._plan, self._ended)
         texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
         self._messenger = make_messenger(config, store.notices, news, self._ended)
         self._updates = UpdateNotes(config.state_dir, store, news, clock)
+        reads = PageReads(config, self._footage, self._house_reader, self._consents, clock)
         self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
         facts = ReleaserFacts(why_unclear=lambda: clock.facts()["why"])
         self._faults = FaultNews(config, news.tell, lambda: frozenset(Occasion), clock, facts)
+
+    def _make_commands(
+        self, orders: OwnerOrders, key: Ed25519PrivateKey, recorder: Ed25519PublicKey, nobody: Enrolment
+    ) -> OwnerCommands:
+        config, store, clock = self._config, self._store, self._clock
+        evaluator = Evaluator(nobody, "", store, self._house_reader, TrustStore(store, None, clock), clock)
+        register, worker = RequestRegister(store, nobody.gateway, key), _NoWorker()
+        reauthorization = Reauthorization(store, evaluator, register, worker, clock, self._on_end)
+        requests = RequestCommands(orders, config, evaluator, reauthorization, register, worker)
+        recipient = load_recipient(config.state_dir)
+        bundle_keys = BundleKeys(nobody.gateway, key, recorder, self._custody, recipient)
+        builder = BundleBuilder(config, bundle_keys, self._footage, self._house_reader, clock)
+        ledger = LedgerCommands(store, nobody.gateway, key, clock)
+        return OwnerCommands(orders, self._footage, builder, requests, ledger, clock)
 
     def run(self) -> Enrolment | None:
         """Answer the owner until the enrolment file comes, or ``stop``; return the enrolment, or None."""

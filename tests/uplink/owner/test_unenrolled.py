@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 from typing import cast
 
-from edge_agent.unenrolled import Unenrolled
 from edge_agent.uplink.inbound.schedule import Jobs
+from edge_agent.uplink.owner.unenrolled import Unenrolled
 from tests.support.fakes import FakeClock
 
 

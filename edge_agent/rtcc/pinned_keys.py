@@ -1,0 +1,48 @@
+"""The public keys that a gateway was enrolled with, as a row of the state keeps them.
+
+Owns the words for a row that is damaged. Such a row costs its own gateway, and no list, reader or worker that serves
+all of them.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.errors import CustodyError
+from edge_agent.protocol.public_keys import PublicKey, load_jwk
+
+
+def parse_keys(gateway: str, text: str) -> dict[str, Any]:
+    """Return the JWKs of a row by name.
+
+    Raises:
+        CustodyError: It is no JSON object; the message leads to the row.
+    """
+    try:
+        keys = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        raise _damaged(gateway, "not JSON") from None
+    if not isinstance(keys, dict):
+        raise _damaged(gateway, "not an object")
+    return keys
+
+
+def read_key(gateway: str, keys: Mapping[str, Any], name: str = "gateway") -> PublicKey:
+    """Return one of the public keys: ``gateway``, ``recorder`` or ``owner``.
+
+    Raises:
+        CustodyError: It cannot be read; the message leads to the row.
+    """
+    try:
+        return load_jwk(keys[name])
+    except (LookupError, TypeError, AttributeError):
+        raise _damaged(gateway, f"no key: name={name}") from None
+    except CustodyError as error:
+        raise _damaged(gateway, f"name={name}: {error}") from error
+
+
+def _damaged(gateway: str, why: str) -> CustodyError:
+    return CustodyError(
+        f"a gateway's row is damaged: table=gateways gateway={gateway} column=pinned_keys: {why}",
+        "bring the row back from a copy of the database, then `rtcc work --retry`",
+    )
