@@ -12,6 +12,7 @@ import pytest
 from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
 from edge_agent.buffer.read.reader import RingReader
+from edge_agent.buffer.write.open_block import borrow_buffer
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.errors import IntegrityError, RecordTooLargeError, RingBusyError, RingError
 from edge_agent.protocol.verdict import Ask
@@ -344,3 +345,11 @@ def test_hole_that_began_before_a_floor_only_boot_claims_no_time(rig: Rig) -> No
         records = read_all(reader)
     assert [each.header.kind for each in records] == [Kind.GOP] * 4
     assert [(each.start_ns - START - DAY_NS) // SECOND_NS for each in records] == list(range(4))
+
+
+def test_two_rings_never_hold_the_same_buffer() -> None:
+    """A ring whose disk hangs keeps its buffer; a longer record gets one that is long enough."""
+    with borrow_buffer(100) as first, borrow_buffer(100) as second:
+        assert first is not second
+    with borrow_buffer(1 << 20) as longer:
+        assert len(longer) >= 1 << 20

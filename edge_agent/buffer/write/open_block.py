@@ -4,6 +4,8 @@ Owns the facts of a block between its header page and the page after it. Opens n
 never leaves memory and is gone with the process. Must never decrypt.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from edge_agent.buffer.crypt import BlockCipher
@@ -11,6 +13,26 @@ from edge_agent.buffer.format.constants import FLAG_CONTINUES, FLAG_FLOOR_ONLY, 
 from edge_agent.buffer.format.page import BlockEnd
 from edge_agent.buffer.format.record import RecordHeader, next_chain, record_bytes, record_digest
 from edge_agent.units import ClockState, MonoNs, UtcNs
+
+_spare: list[bytearray] = []
+
+
+@contextmanager
+def borrow_buffer(size: int) -> Iterator[bytearray]:
+    """Lend a buffer of at least so many bytes for an encrypted record; of all rings, any thread.
+
+    The one that was given back last is lent first: it is warm.
+    """
+    try:
+        buffer = _spare.pop()
+    except IndexError:
+        buffer = bytearray(size)
+    if len(buffer) < size:
+        buffer = bytearray(size)
+    try:
+        yield buffer
+    finally:
+        _spare.append(buffer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from edge_agent.buffer.format.record import record_bytes, run_id_of
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.ring import read_superblock, rewrite_superblock
-from edge_agent.buffer.write.open_block import Draft, OpenBlock
+from edge_agent.buffer.write.open_block import Draft, OpenBlock, borrow_buffer
 from edge_agent.buffer.write.recovery import check_identity, resume
 from edge_agent.buffer.write.retention import RetentionMoment, anchor_clock, find_expired
 from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
@@ -91,7 +91,6 @@ class RingWriter:
         self._unsynced_since: MonoNs | None = None
         self._expired_at: MonoNs | None = None
         self._failed = False
-        self._buffer = bytearray()
 
     @classmethod
     def open(
@@ -323,10 +322,8 @@ class RingWriter:
         return self._block
 
     def _write(self, block: OpenBlock, draft: Draft, size: int, state: ClockState) -> RecordRef:
-        if len(self._buffer) < size:
-            self._buffer = bytearray(size)
-        header, digest = block.encrypt(draft, state, self._buffer)
-        with memoryview(self._buffer) as view:
+        with borrow_buffer(size) as buffer, memoryview(buffer) as view:
+            header, digest = block.encrypt(draft, state, buffer)
             self._disk.pwrite(view[:size], self._superblock.block_offset(block.seq) + block.offset)
         block.take(header, digest)
         if draft.kind is Kind.RUN:

@@ -48,10 +48,10 @@ def decode_keyframe(codec: str, extradata: bytes, data: bytes) -> Picture | None
         return None
     if not frames or min(frames[0].width, frames[0].height) < 16:
         return None
-    return _shrink_luma(frames[0])
+    return shrink_luma(frames[0])
 
 
-def _shrink_luma(frame: av.VideoFrame) -> Picture:
+def shrink_luma(frame: av.VideoFrame) -> Picture:
     """Return a picture's luma, small, from black at 0 to white at 255."""
     if frame.format.name not in _LUMA_FIRST:
         return shrink(np.asarray(frame.to_ndarray(format="gray"), np.uint8))

@@ -110,9 +110,10 @@ def build_payload(tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket])
     """
     salt = os.urandom(SALT_BYTES)
     ordered = interleave(tracks, _with_dts(packets))
-    payload = write_nut(tracks, ordered, behind=salt)
     described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
-    return payload, record_commitment(salt, described, ordered)
+    # The payload last: who encrypts it next finds it in the processor's cache.
+    commitment = record_commitment(salt, described, ordered)
+    return write_nut(tracks, ordered, behind=salt), commitment
 
 
 def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.pictures.analyser import FIRST_SKIP_NS, HEALTH_EVERY_NS, WANTS_HEALTH, PictureWatch, StreamView
+from edge_agent.capture.pictures.analyser_child import shrink_luma
+from edge_agent.capture.pictures.health import shrink
 from edge_agent.capture.recorded_stream import Look
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
@@ -169,3 +173,16 @@ def test_motion_opens_a_camera_that_was_only_watched(watch: PictureWatch) -> Non
     assert recording.sink.gops[0].start_ns < moved_at
     assert {gap.reason for gap in recording.sink.gaps} <= {"not-by-rule", "connecting", "recorder-stopped", "stalled"}
     assert read_pictures(recording.sink.gops)
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "yuvj420p", "yuv422p", "yuv420p10le", "gray"])
+@pytest.mark.parametrize("width", [640, 642], ids=["rows without padding", "rows with padding"])
+def test_luma_is_as_ffmpeg_converts_it(form: str, width: int) -> None:
+    """Whatever the form of a picture and the range of its luma: black is 0 and white is 255."""
+    shades = np.linspace(0, 255, width, dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.tile(shades, (360, 1)), format="gray").reformat(format=form)
+    expected = shrink(np.asarray(frame.to_ndarray(format="gray"), np.uint8))
+    seen = shrink_luma(frame)
+    assert seen.shape == expected.shape
+    assert np.abs(seen.astype(int) - expected.astype(int)).max() <= 2
+    assert (seen.min(), seen.max()) == (expected.min(), expected.max())

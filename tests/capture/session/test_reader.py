@@ -1,10 +1,12 @@
 """The bounded queue between a reader and whoever records: what of a pause comes into it."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.session import reader
 from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Arrival, Endpoint
@@ -86,3 +88,26 @@ def test_what_the_taker_gives_up_for_is_how_the_session_ended() -> None:
     assert line.refusal == ("stalled", "")
     line.tell_end("ended", "EOF")
     assert line.refusal == ("ended", "EOF")
+
+
+def test_taker_is_woken_before_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera of many megabits a second, whose next keyframe is far away, does not have to wait for its taker."""
+    for name in ("POLL_S", "_BEGINNING_POLL_S"):
+        monkeypatch.setattr(reader, name, 60.0)
+    line = Line(Endpoint("rtsp://camera/x"), lambda: "")
+    has_key, has_big = threading.Event(), threading.Event()
+
+    def take() -> None:
+        with contextlib.suppress(CaptureError):
+            for arrival in line.read():
+                (has_big if arrival is not None and arrival.data else has_key).set()
+
+    thread = threading.Thread(target=take, daemon=True)
+    line.take(Arrival(0, 0, 1, True, b"", NOW, MonoNs(1), None, None), "")
+    thread.start()
+    assert has_key.wait(10)
+    line.take(Arrival(0, 1, 1, False, bytes(reader.MOST_BYTES // 2), NOW, MonoNs(2), None, None), "")
+    assert not line.is_full
+    assert has_big.wait(10)
+    line.tell_end("ended", "")
+    thread.join(10)
