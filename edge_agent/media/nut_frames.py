@@ -17,6 +17,7 @@ from edge_agent.media.nut_writer import (
 
 _MOST_TRACKS = 16
 _VINT_BYTES = 10
+_PTS_BITS = 62
 
 
 class OtherNutError(Exception):
@@ -67,6 +68,7 @@ def read_frames(data: bytes, at: int, tracks: int) -> list[NutFrame]:
         OtherNutError: There is anything else than syncpoints and frames as ``nut_writer`` writes them.
     """
     frames: list[NutFrame] = []
+    since = at
     try:
         while at < len(data):
             code = data[at] - 1
@@ -76,7 +78,7 @@ def read_frames(data: bytes, at: int, tracks: int) -> list[NutFrame]:
                 body, end = _skip_packet(data, at)
                 if end == len(data) or checksum(data[body : end - 4]) != data[end - 4 : end]:
                     raise OtherNutError("damaged syncpoint")
-                at = end
+                since, at = at, end
                 continue
             begin, (at, coded) = at, _read_vint(data, at + 1)
             at, size = _read_vint(data, at)
@@ -87,6 +89,9 @@ def read_frames(data: bytes, at: int, tracks: int) -> list[NutFrame]:
                 at += 4
             if not 0 <= code < 4 * tracks or coded < 1 << MSB_PTS_SHIFT or bool(is_long) != (size > 2 * MAX_DISTANCE):
                 raise OtherNutError("another frame code")
+            # FFmpeg drops an empty frame, keeps 63 bits of a PTS, and takes a frame so far behind for damaged.
+            if not size or coded >> _PTS_BITS or begin >= since + MAX_DISTANCE:
+                raise OtherNutError("a frame that FFmpeg reads otherwise")
             end = at + size
             frames.append((code >> 2, coded - (1 << MSB_PTS_SHIFT), bool(code & 1), data[at:end]))
             at = end

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import IntegrityError
 from edge_agent.media.nut_frames import read_frames, split_header
-from edge_agent.media.nut_writer import write_nut
+from edge_agent.media.nut_writer import SYNCPOINT, write_nut
 from edge_agent.media.packets import NutPacket, TrackTemplate, describe_stream, interleave
 from edge_agent.uplink.clip.nut_reader import NutRunReader, StoredTrack, read_nut
 
@@ -297,3 +297,47 @@ def test_a_damaged_file_is_read_as_ffmpeg_reads_it(bit: int) -> None:
         for data in (bytes(wrong), second[:place]):
             theirs, ours = read_both(first, data)
             assert ours == theirs, place
+
+
+def test_sound_in_packets_of_other_sizes_has_the_duration_that_ffmpeg_gives_it() -> None:
+    """A camera that packs its G.711 otherwise from one record to the next: a duration follows from the size."""
+    track, sound = encode_sound("pcm_alaw")
+    pictures = encode("libx264", options={"bf": "2"})
+    tracks = [template("h264", pictures), replace(track, index=1)]
+    others = [each._replace(data=each.data * (2 if place % 3 else 1)) for place, each in enumerate(sound)]
+    first, second = (write_nut(tracks, interleave(tracks, pictures + each)) for each in (sound, others))
+    theirs, ours = read_both(first, second)
+    assert ours == theirs
+
+
+UNUSUAL = {
+    "an empty packet of sound": [(1, 8000, 160), (1, 8160, 0), (1, 8161, 160)],
+    "an empty packet alone": [(1, 8000, 0)],
+    "a PTS of 64 bits": [(0, (1 << 63) + 5, 100)],
+    "a PTS of 65 bits": [(0, 1 << 64, 100)],
+}
+
+
+@pytest.mark.parametrize("frames", UNUSUAL.values(), ids=UNUSUAL)
+def test_what_no_camera_sends_is_read_as_ffmpeg_reads_it(frames: list[tuple[int, int, int]]) -> None:
+    """A record that was made on purpose gives the same packets by either way."""
+    track, sound = encode_sound("pcm_alaw")
+    pictures = encode("libx264", options={"bf": "2"})
+    tracks = [template("h264", pictures), replace(track, index=1)]
+    odd = [NutPacket(track, pts, pts, 0, True, bytes(size)) for track, pts, size in frames]
+    theirs, ours = read_both(write_nut(tracks, pictures + sound), write_nut(tracks, pictures + odd))
+    assert ours == theirs
+
+
+def test_frames_that_no_syncpoint_is_near_are_read_as_ffmpeg_reads_them() -> None:
+    """A record of many small frames with all syncpoints but the first taken out."""
+    pictures = encode("libx264", pictures=4)
+    tracks = [template("h264", pictures)]
+    many = [NutPacket(0, place, place, 0, not place, b"x" * 100) for place in range(2000)]
+    first, second = write_nut(tracks, pictures), write_nut(tracks, many)
+    header, _ = split_header(second)
+    head, *rest = second[len(header) :].split(SYNCPOINT)[1:]
+    # Behind its start code a syncpoint of these files is a length, so many bytes, and frames.
+    bare = b"".join(each[1 + each[0] :] for each in rest)
+    theirs, ours = read_both(first, header + SYNCPOINT + head + bare)
+    assert ours == theirs

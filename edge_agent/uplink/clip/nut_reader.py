@@ -76,8 +76,8 @@ class NutRunReader:
     def __init__(self) -> None:
         self._header = b""
         self._tracks: tuple[StoredTrack, ...] = ()
-        self._durations: tuple[int, ...] = ()
-        """Of a packet of each track. NUT keeps none: that of sound follows from the track, that of a picture is 0."""
+        self._durations: dict[tuple[int, int], int] = {}
+        """By track and ``_duration_key``. NUT keeps none: that of a picture is 0."""
 
     def read(self, data: bytes) -> tuple[tuple[StoredTrack, ...], tuple[NutPacket, ...]]:
         """Take a NUT file apart.
@@ -88,28 +88,34 @@ class NutRunReader:
         if self._header and data.startswith(self._header):
             try:
                 frames = read_frames(data, len(self._header), len(self._tracks))
-            except OtherNutError:
+                durations = [self._durations[_duration_key(self._tracks[each[0]], each[3])] for each in frames]
+            except (OtherNutError, KeyError):
                 return read_nut(data)
-            durations = [self._durations[frame[0]] for frame in frames]
             return self._tracks, _make_packets(self._tracks, frames, durations)
         tracks, packets = read_nut(data)
         self._learn(data, tracks, packets)
         return tracks, packets
 
     def _learn(self, data: bytes, tracks: tuple[StoredTrack, ...], packets: Sequence[NutPacket]) -> None:
-        durations = [
-            {packet.duration if track.kind == "audio" else 0 for packet in packets if packet.track == track.index}
-            for track in tracks
-        ]
         try:
             header, count = split_header(data)
             frames = read_frames(data, len(header), count)
         except OtherNutError:
             return
         is_same = [(each.track, each.pts, each.is_keyframe, each.data) for each in packets] == frames
-        if is_same and all(len(each) == 1 for each in durations):
+        durations: dict[tuple[int, int], set[int]] = {}
+        for each in packets:
+            track = tracks[each.track]
+            found = durations.setdefault(_duration_key(track, each.data), set())
+            found.add(each.duration if track.kind == "audio" else 0)
+        if is_same and all(len(found) == 1 for found in durations.values()):
             self._header, self._tracks = header, tracks
-            self._durations = tuple(each.pop() for each in durations)
+            self._durations = {key: found.pop() for key, found in durations.items()}
+
+
+def _duration_key(track: StoredTrack, data: bytes) -> tuple[int, int]:
+    """Return what the duration of a packet follows from: its track, and of sound in plain samples its size."""
+    return track.index, len(data) if track.codec.startswith("pcm") else 0
 
 
 def _make_packets(
