@@ -56,6 +56,7 @@ class TakenMessage:
 
 # In an exchange turns rise with numbers, so that a batch never holds a message without those before it: a gateway
 # speaks through one reader at a time.
+_MOST_TURNS = 1 << 62
 _TURNS = (inbound.c.turn, inbound.c.number)
 _EARLIER = inbound.alias("earlier")
 _HEADS = (
@@ -147,7 +148,11 @@ def _share_out(connection: Connection, messages: Sequence[NewMessage]) -> list[d
     found = connection.execute(_WAITING, {"gateways": list(gateways)})
     waiting, turns = Counter[str](), dict.fromkeys(gateways, -1)
     for row in found:
-        waiting[row.gateway], turns[row.gateway] = row.waiting, row.turn
+        waiting[row.gateway], turns[row.gateway] = row.waiting, _read_turn(row.turn)
+    coming = Counter(each.gateway for each in messages)
+    if any(waiting[gateway] + count > MAX_WAITING for gateway, count in coming.items()):
+        # Redelivered messages need no room: counted again, they would push out new ones.
+        messages = _list_new(connection, messages)
     rows: list[dict[str, object]] = []
     dropped = Counter[str]()
     for each in messages:
@@ -162,11 +167,22 @@ def _share_out(connection: Connection, messages: Sequence[NewMessage]) -> list[d
     return rows
 
 
+def _list_new(connection: Connection, messages: Sequence[NewMessage]) -> list[NewMessage]:
+    """Return the messages that do not wait already, each once, in their order."""
+    new = {_digest(each): each for each in messages}
+    query = select(inbound.c.sha256).where(inbound.c.sha256.in_(list(new)))
+    known = set(connection.execute(query).scalars())
+    return [each for digest, each in new.items() if digest not in known]
+
+
+def _digest(message: NewMessage) -> str:
+    return hashlib.sha256(message.topic.encode() + b"\0" + message.payload).hexdigest()
+
+
 def _row(message: NewMessage, turn: int) -> dict[str, object]:
     return {
         "gateway": message.gateway, "jti": message.jti, "topic": message.topic, "payload": message.payload,
-        "sha256": hashlib.sha256(message.topic.encode() + b"\0" + message.payload).hexdigest(),
-        "failures": 0, "turn": turn,
+        "sha256": _digest(message), "failures": 0, "turn": turn,
     }  # fmt: skip
 
 
@@ -183,7 +199,19 @@ def take(connection: Connection, most: int) -> list[TakenMessage]:
     if not heads:
         return []
     rows = connection.execute(_FOLLOWING, {"exchanges": [tuple(head) for head in heads], "most": most})
-    return [TakenMessage(row.number, row.gateway, row.jti, row.topic, bytes(row.payload)) for row in rows]
+    return [TakenMessage(row.number, row.gateway, row.jti, row.topic, _read_payload(row.payload)) for row in rows]
+
+
+# SQLite keeps a value of any type in any column: a damaged row must not end what is done for all gateways.
+
+
+def _read_payload(value: object) -> bytes:
+    """Return a payload; of a damaged row other bytes, which no signature fits."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode(errors="replace")
+
+
+def _read_turn(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < _MOST_TURNS else 0
 
 
 def set_aside(connection: Connection, messages: Sequence[TakenMessage]) -> None:

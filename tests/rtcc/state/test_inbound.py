@@ -206,6 +206,42 @@ def test_a_gateway_that_floods_loses_what_has_no_room_and_nobody_else_does(home,
     assert messages.count() == (MAX_WAITING - others + 1, 0)
 
 
+def test_messages_that_come_again_take_no_room(home, caplog):
+    """A reader that was killed before it acknowledged gets old messages again, then new ones: none is lost."""
+    messages = home.state.inbound
+    own = [NewMessage("topic", f"{n}".encode(), "f" * 22, f"{n:022}") for n in range(MAX_WAITING)]
+    for start in range(0, MAX_WAITING - 64, 64):
+        messages.put(own[start : start + 64])
+    messages.put([*own[128:384], *own[128:384], *own[-64:]])
+    assert messages.count() == (MAX_WAITING, 0)
+    assert not caplog.records
+
+
+DAMAGED = {
+    "a payload that is text": {"payload": "text"},
+    "a payload that is a number": {"payload": 1 << 40},
+    "a topic of bytes": {"topic": b"topic"},
+    "a turn that is text": {"turn": "text"},
+    "a turn of 63 bits": {"turn": (1 << 63) - 1},
+}
+
+
+@pytest.mark.parametrize("values", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_row_holds_up_its_own_exchange_alone(home, values):
+    """Whatever SQLite gives back for it, the other gateways' messages are judged, and new ones are taken in."""
+    if home.state.database.is_shared:
+        pytest.xfail("PostgreSQL keeps no value of another type")
+    home.state.inbound.put(make_messages())
+    ((column, value),) = values.items()
+    with home.state.database.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE inbound SET {column} = ? WHERE number = 1", (value,))
+    home.state.inbound.put([NewMessage("topic", b"more", "0" * 22, "k" * 22)])
+    worker = AnswerWorker(home)
+    for _ in range(3 * MAX_FAILURES):
+        worker.turn()
+    assert home.state.inbound.count()[0] <= LENGTH
+
+
 def take_some(home, most):
     with home.state.database.begin() as connection:
         taken = inbound.take(connection, most)
