@@ -57,9 +57,7 @@ class Revocation:
         now = self._clock.utc()
         # First that it is revoked: an issue of a certificate to it looks again once that is recorded.
         self._home.revoke_gateway(self._gateway, encode_rfc3339(now))
-        issued = self._home.certificates.issued(self._gateway)
-        self._home.certificates.revoke([*issued, self._refused[0]], now)
-        return len(issued)
+        return self._home.certificates.revoke_gateway(self._gateway, [self._refused[0]], now)
 
     def end_session(self, within_s: float = WITHIN_S) -> None:
         """Wait until each broker refuses what is on the list, then close the gateway's connection and drop its queue.

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
 
 from edge_agent.demo.broker import find_free_port
 from edge_agent.errors import ConfigError, EvidenceError, UnavailableError
@@ -120,3 +121,18 @@ def test_nothing_of_a_revoked_gateway_counts(home, applicant, now):
     assert home.certificates.is_revoked(home.certificates.issued(gateway)[0])
     with pytest.raises(ConfigError, match="no such gateway"):
         Revocation(home, "x" * 22)
+
+
+def test_a_damaged_certificate_keeps_no_other_from_being_revoked(home, applicant, now, caplog):
+    """The list has each serial number, also that of a file that cannot be read: its name tells it."""
+    gateway = enrol(home, applicant.csr, now).gateway
+    enrol(home, applicant.csr, now, renew=True)
+    folder = home.path / "tls" / "issued" / gateway
+    first, second = sorted(folder.iterdir())
+    first.write_bytes(b"damaged")
+    (folder / "note.pem").write_text("of somebody else")
+    assert Revocation(home, gateway).record() == 2
+    listed = x509.load_pem_x509_crl(home.certificates.list_path.read_bytes())
+    for path in (first, second):
+        assert listed.get_revoked_certificate_by_serial_number(int(path.stem, 16)) is not None
+    assert str(first) in caplog.text

@@ -6,6 +6,8 @@ the broker reads. ``enrol`` and ``renewal`` decide which certificate is issued t
 
 import contextlib
 import json
+import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,12 @@ from edge_agent.errors import CustodyError
 from edge_agent.host.lock_file import hold_lock
 from edge_agent.rtcc.office import authority
 from edge_agent.rtcc.office.keys import encode_json, replace
-from edge_agent.units import SECOND_NS, UtcNs
+from edge_agent.units import DAY_NS, SECOND_NS, UtcNs
 
 _PATIENCE_S = 10.0
+_SERIAL = re.compile(r"[0-9a-f]{40}")
+
+log = logging.getLogger(__name__)
 
 AuthorityPair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
@@ -70,9 +75,28 @@ class Certificates:
         """Tell whether a certificate is on the list."""
         return f"{certificate.serial_number:040x}" in self._read().entries
 
+    def revoke_gateway(self, gateway: str, others: Sequence[x509.Certificate], now: UtcNs) -> int:
+        """Put all certificates of a gateway on the list, and some others; return how many are of the gateway.
+
+        Of a damaged file the name is enough, which is the serial number: it stays on the list for as long as any
+        certificate may last.
+        """
+        added: dict[str, tuple[int, int]] = {}
+        for path in (self._folder / "issued" / gateway).glob("*.pem"):
+            try:
+                added |= _list([_load(path)], now)
+            except CustodyError as error:
+                log.error("revoked by its name: %s", error)
+                if _SERIAL.fullmatch(path.stem):
+                    added[path.stem] = (int(now), now + authority.CERTIFICATE_DAYS * DAY_NS)
+        self._revoke(added | _list(others, now), now)
+        return len(added)
+
     def revoke(self, certificates: Sequence[x509.Certificate], now: UtcNs) -> None:
         """Put certificates on the list and sign it anew; a server that reads it refuses them."""
-        added = {f"{each.serial_number:040x}": (int(now), authority.end_of(each)) for each in certificates}
+        self._revoke(_list(certificates, now), now)
+
+    def _revoke(self, added: dict[str, tuple[int, int]], now: UtcNs) -> None:
         with self._alone():
             known = self._read()
             self._write(_RevokedList(known.number, known.made_at, known.entries | added), now)
@@ -120,6 +144,10 @@ class Certificates:
         content = {"number": new.number, "made_at": new.made_at, "entries": {k: list(v) for k, v in entries.items()}}
         replace(self._folder / "revoked.json", encode_json(content))
         replace(self.list_path, b"".join(lists))
+
+
+def _list(certificates: Sequence[x509.Certificate], now: UtcNs) -> dict[str, tuple[int, int]]:
+    return {f"{each.serial_number:040x}": (int(now), authority.end_of(each)) for each in certificates}
 
 
 def _load(path: Path) -> x509.Certificate:
