@@ -27,6 +27,7 @@ from edge_agent.custody.keys import KeyStore, locate_private
 from edge_agent.custody.owner_identity import encrypt_under_passphrase, identity_path, open_identity, recipient_path
 from edge_agent.errors import CustodyError, EvidenceError, UsageError
 from edge_agent.host.atomic_file import write_new_file
+from edge_agent.host.regular_file import NotRegularError, read_regular
 from edge_agent.host.service_user import acting_as_owner
 from edge_agent.protocol import merkle
 from edge_agent.protocol.checkpoint import parse_leaf, read_origin, verify_checkpoint
@@ -159,7 +160,15 @@ def restore(backup: Backup, folder: Path, state_dir: Path) -> tuple[str, ...]:
 
 
 def _has_other_keys(state_dir: Path, ours: Mapping[Path, bytes | None]) -> bool:
-    return any(path.read_bytes() != ours.get(path) for path in (state_dir / "keys").rglob("*.pem"))
+    return any(not _holds(path, ours.get(path)) for path in (state_dir / "keys").rglob("*.pem"))
+
+
+def _holds(path: Path, content: bytes | None) -> bool:
+    # The folders in it are the services' own: root neither waits for what lies there nor follows it.
+    try:
+        return read_regular(path) == content
+    except NotRegularError:
+        return False
 
 
 def _demand_lost_store(backup: Backup, state_dir: Path) -> None:

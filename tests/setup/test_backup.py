@@ -1,8 +1,10 @@
 """``edge-agent backup``, ``init --from-backup``: the same owner, another gateway, a ledger that forgets nothing."""
 
 import contextlib
+import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +176,20 @@ def test_a_gateway_that_lost_its_store_gets_the_archive(
         begin_from_archive(store, state, UtcNs(5))
         with store.reading() as connection:
             assert [each.kind for each in ledger.entries(connection)] == ["restored"]
+
+
+def test_what_a_service_lays_in_its_folder_holds_up_no_restore(content: bytes, tmp_path: Path) -> None:
+    """A FIFO in the place of a key is another's key: root does not wait for its writer."""
+    fifo = tmp_path / "state/keys/releaser/vault.pem"
+    fifo.parent.mkdir(parents=True)
+    os.mkfifo(fifo)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(restore, open_backup(content, PASSPHRASE), tmp_path / "etc", tmp_path / "state")
+        try:
+            with pytest.raises(UsageError, match="there are keys"):
+                done.result(5)
+        finally:
+            os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK))
 
 
 def test_the_new_ledger_begins_with_the_old_ones_head(content: bytes, tmp_path: Path) -> None:
