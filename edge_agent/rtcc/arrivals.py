@@ -4,6 +4,7 @@ Owns that order of work. It verifies nothing. A message that was not acknowledge
 same.
 """
 
+import contextlib
 import logging
 import queue
 from collections.abc import Callable, Sequence
@@ -32,17 +33,18 @@ class Arrivals:
 
     def __init__(self, store: Callable[[Sequence[NewMessage]], None]) -> None:
         self._store = store
-        # Never longer than the messages that the broker may have under way to us.
-        self._arrived: queue.SimpleQueue[Incoming | None] = queue.SimpleQueue()
+        # Room for two connections: while the state is away, each brings the messages of the one before again.
+        self._arrived: queue.Queue[Incoming | None] = queue.Queue(2 * RECEIVE_MAXIMUM)
         self._batch: list[Incoming] = []
 
     def put(self, incoming: Incoming) -> None:
-        """Take over a message from the connection."""
-        self._arrived.put(incoming)
+        """Take over a message from the connection; ``queue.Full`` has it dropped, and the message come again later."""
+        self._arrived.put_nowait(incoming)
 
     def wake(self) -> None:
         """End the wait of ``store``."""
-        self._arrived.put(None)
+        with contextlib.suppress(queue.Full):
+            self._arrived.put_nowait(None)
 
     def store(self, wait_s: float) -> int:
         """Insert the next messages, commit, acknowledge; return how many there were.
