@@ -9,14 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.errors import CustodyError
-from edge_agent.protocol.public_keys import PublicKey, load_jwk
+from edge_agent.protocol.public_keys import PublicKey, load_jwk, thumbprint
 
 
-def parse_keys(gateway: str, text: str) -> dict[str, Any]:
+def parse_keys(gateway: str, text: str, kid: str) -> dict[str, Any]:
     """Return the JWKs of a row by name.
 
+    Args:
+        gateway: Whose row it is.
+        text: The JWKs as JSON.
+        kid: The thumbprint of the key that the gateway signs with, as the row has it beside them.
+
     Raises:
-        CustodyError: It is no JSON object; the message leads to the row.
+        CustodyError: They cannot be read, or are of another key; the message leads to the row.
     """
     try:
         keys = json.loads(text)
@@ -24,6 +29,9 @@ def parse_keys(gateway: str, text: str) -> dict[str, Any]:
         raise _damaged(gateway, "not JSON") from None
     if not isinstance(keys, dict):
         raise _damaged(gateway, "not an object")
+    # With one wrong letter it is a key all the same: by it true answers would be refused, and so be lost.
+    if thumbprint(read_key(gateway, keys)) != kid:
+        raise _damaged(gateway, "not the key that the row's kid names")
     return keys
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import update
 
 from edge_agent.errors import CustodyError, UnavailableError
 from edge_agent.protocol.answer import Answer, DeliveredFile, Status, encode_answer, upload_name
+from edge_agent.rtcc.answer_worker import AnswerWorker
 from edge_agent.rtcc.cli import main
 from edge_agent.rtcc.office.enrol import enrol, gateway_key
 from edge_agent.rtcc.office.home import RtccHome
@@ -17,6 +18,7 @@ from edge_agent.rtcc.office.keys import make_id
 from edge_agent.rtcc.office.trust import sign_trust
 from edge_agent.rtcc.receiver_storage import ReceiveStorage
 from edge_agent.rtcc.state import tables
+from edge_agent.rtcc.state.inbound import NewMessage
 from tests.rtcc.conftest import NOW, SETTINGS, Applicant, take
 from tests.rtcc.test_answers import sign_asking
 
@@ -26,7 +28,7 @@ class Delivered:
 
     def __init__(self, home):
         applicant, self.jti = Applicant(), make_id()
-        self.id = enrol(home, applicant.csr, NOW).gateway
+        self.id, self.key = enrol(home, applicant.csr, NOW).gateway, applicant.gateway
         home.write_request(self.jti, sign_asking(home, {"gateway": self.id}))
         self.upload = upload_name(self.id, self.jti, "door")
         file = DeliveredFile("door", self.upload, b"\x01" * 32, 4096, b"age-header\n")
@@ -83,6 +85,34 @@ def test_lists_and_revocation_go_on(home, capsys, spoil):
         assert "Traceback" not in said.err
     home.revoke_gateway(damaged.id, "2026-05-04T21:10:00Z")
     assert home.is_gateway_revoked(damaged.id)
+
+
+def mistype(keys, _):
+    """Change one letter of the key that the gateway signs with: another key, or none."""
+    x = keys["gateway"]["x"]
+    return keys | {"gateway": keys["gateway"] | {"x": ("B" if x[0] == "A" else "A") + x[1:]}}
+
+
+WRONG_KEYS = {"a wrong letter": mistype, "the row of another gateway": lambda _, others: others}
+
+
+@pytest.mark.parametrize("spoil", WRONG_KEYS.values(), ids=WRONG_KEYS)
+def test_an_answer_is_judged_by_the_key_that_was_enrolled_alone(home, spoil):
+    """By a row with another key neither is the gateway's own answer refused, nor does that key's count: both wait."""
+    one, other, pins = Delivered(home), Delivered(home), {}
+    for each in (one, other):
+        pins[each.id] = home.load_gateway(each.id)["keys"]
+    change(tables.gateways, pinned_keys=json.dumps(spoil(pins[one.id], pins[other.id])))(home, one)
+    answer = Answer(one.id, home.settings.iss, one.unanswered, 0, NOW, Status.DECLINED)
+    signed = [encode_answer(answer, each.key) for each in (one, other)]
+    home.state.inbound.put([NewMessage(f"rtcc/1/gw/{one.id}/res", raw, one.id, one.unanswered) for raw in signed])
+    AnswerWorker(home).turn()
+    assert home.state.inbound.count() == (2, 2)
+    change(tables.gateways, pinned_keys=json.dumps(pins[one.id]))(home, one)
+    home.state.inbound.retry()
+    AnswerWorker(home).turn()
+    assert home.state.inbound.count() == (0, 0)
+    assert [raw for _, raw in home.state.exchanges.answers(one.unanswered)] == signed[:1]
 
 
 def test_words_lead_to_the_row(home):

@@ -17,7 +17,7 @@ from edge_agent.rtcc.state.database import CityDatabase
 from edge_agent.rtcc.state.tables import gateways
 
 PAGE = 500
-_PINS = select(gateways.c.gateway, gateways.c.pinned_keys, gateways.c.revoked_at).where(
+_PINS = select(gateways.c.gateway, gateways.c.kid, gateways.c.pinned_keys, gateways.c.revoked_at).where(
     gateways.c.gateway.in_(bindparam("names", expanding=True))
 )
 
@@ -63,7 +63,7 @@ class Gateways:
         """
         with self._database.read() as connection:
             row = connection.execute(select(gateways).where(gateways.c.gateway == gateway)).first()
-        return None if row is None else _record(row) | {"keys": parse_keys(gateway, row.pinned_keys)}
+        return None if row is None else _record(row) | {"keys": parse_keys(gateway, row.pinned_keys, row.kid)}
 
     def find_by_key(self, kid: str) -> str | None:
         """Return the id of the gateway that signs with the key of this thumbprint."""
@@ -119,7 +119,8 @@ def find_pins(connection: Connection, names: Iterable[str]) -> dict[str, Gateway
 
 def _read_pin(row: Any) -> GatewayPin | DamagedPin:
     try:
-        return GatewayPin(read_key(row.gateway, parse_keys(row.gateway, row.pinned_keys)), row.revoked_at is not None)
+        keys = parse_keys(row.gateway, row.pinned_keys, row.kid)
+        return GatewayPin(read_key(row.gateway, keys), row.revoked_at is not None)
     except CustodyError as error:
         return DamagedPin(error)
 
