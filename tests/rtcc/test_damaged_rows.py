@@ -56,6 +56,7 @@ HAZARDS = {
     "a pin without its key": change(tables.gateways, pinned_keys="{}"),
     "an answer": change(tables.answers, raw=b"\x00"),
     "a delivery": change(tables.deliveries, sha256="no digest"),
+    "a delivery's size": change(tables.deliveries, size="many"),
     "a request": change(tables.requests, raw=b"{"),
     "a foreign file among the trust bundles": put_foreign_file,
 }

@@ -5,6 +5,7 @@ Owns the reading, and the keeping of conflicts. How answers are taken in is ``ed
 
 import hashlib
 import logging
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -159,7 +160,9 @@ class Exchanges:
 
 def _delivery(row: Any) -> Delivery:
     try:
-        file = DeliveredFile(row.camera, row.upload, bytes.fromhex(row.sha256), row.size, bytes(row.age_header))
+        # SQLite keeps a value of any type in any column.
+        size = operator.index(row.size)
+        file = DeliveredFile(row.camera, row.upload, bytes.fromhex(row.sha256), size, bytes(row.age_header))
     except (TypeError, ValueError) as error:
         raise CustodyError(
             f"a delivery's row is damaged: table=deliveries upload={row.upload[:64]} gateway={row.gateway}"
