@@ -310,6 +310,20 @@ def test_sound_in_packets_of_other_sizes_has_the_duration_that_ffmpeg_gives_it()
     assert ours == theirs
 
 
+def test_what_the_first_record_lacks_is_learnt_from_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that begins without sound: FFmpeg is asked for the first record with sound, and for none after it."""
+    track, sound = encode_sound("pcm_alaw")
+    pictures = encode("libx264", options={"bf": "2"})
+    tracks = [template("h264", pictures), replace(track, index=1)]
+    silent, loud = write_nut(tracks, pictures), write_nut(tracks, interleave(tracks, pictures + sound))
+    reader = NutRunReader()
+    for each in (silent, loud):
+        reader.read(each)
+    monkeypatch.setattr("edge_agent.uplink.clip.nut_reader.read_nut", lambda _: pytest.fail("FFmpeg was asked"))
+    for each in (loud, silent):
+        reader.read(each)
+
+
 UNUSUAL = {
     "an empty packet of sound": [(1, 8000, 160), (1, 8160, 0), (1, 8161, 160)],
     "an empty packet alone": [(1, 8000, 0)],

@@ -88,10 +88,11 @@ class NutRunReader:
         if self._header and data.startswith(self._header):
             try:
                 frames = read_frames(data, len(self._header), len(self._tracks))
-                durations = [self._durations[_duration_key(self._tracks[each[0]], each[3])] for each in frames]
-            except (OtherNutError, KeyError):
+            except OtherNutError:
                 return read_nut(data)
-            return self._tracks, _make_packets(self._tracks, frames, durations)
+            keys = [_duration_key(self._tracks[each[0]], each[3]) for each in frames]
+            if self._durations.keys() >= set(keys):
+                return self._tracks, _make_packets(self._tracks, frames, [self._durations[key] for key in keys])
         tracks, packets = read_nut(data)
         self._learn(data, tracks, packets)
         return tracks, packets
@@ -109,8 +110,9 @@ class NutRunReader:
             found = durations.setdefault(_duration_key(track, each.data), set())
             found.add(each.duration if track.kind == "audio" else 0)
         if is_same and all(len(found) == 1 for found in durations.values()):
+            known = self._durations if header == self._header else {}
             self._header, self._tracks = header, tracks
-            self._durations = {key: found.pop() for key, found in durations.items()}
+            self._durations = known | {key: found.pop() for key, found in durations.items()}
 
 
 def _duration_key(track: StoredTrack, data: bytes) -> tuple[int, int]:
