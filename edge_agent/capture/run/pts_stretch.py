@@ -44,8 +44,10 @@ class Stretch:
         taken: set[tuple[int, int]] = set()
         for packet in packets:
             ratio = self._time_base / tracks[packet.track].time_base
+            # Sound is stretched about the same instant as the pictures, in ticks of its own.
             origin = first * ratio
             pts = max(0, int(origin + shift * ratio + (packet.pts - origin) * scale))
+            # A scale below 1 may round two packets to one PTS.
             while (packet.track, pts) in taken:
                 pts += 1
             taken.add((packet.track, pts))
