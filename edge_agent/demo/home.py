@@ -118,6 +118,7 @@ class TrialHome:
         config_dir = self.config_path.parent
         config_dir.mkdir(parents=True)
         # A passphrase without a person who remembers it: the trial ends with its folder.
+        # Made with its mode before it holds anything.
         self.passphrase_path.touch(mode=0o600)
         self.passphrase_path.write_text(secrets.token_urlsafe(24) + "\n")
         self.write_config()
