@@ -13,6 +13,7 @@ _TIMEOUT_S = 120.0
 
 def fetch_pictures(config: Config, signed: str, **wish: Any) -> list[tuple[str, bytes]]:
     """Have the releaser make pictures under a signed order; they come through memory, and each has its time."""
+    # A file without a name: no picture lies on a disk unless the owner writes it there.
     with os.fdopen(os.memfd_create("look", os.MFD_CLOEXEC), "r+b") as file:
         path = config.control_path("releaser")
         *_, answer = stream(path, "look", timeout_s=_TIMEOUT_S, fd=file.fileno(), jws=signed, **wish)
