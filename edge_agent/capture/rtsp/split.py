@@ -83,6 +83,7 @@ class Splitter:
             if not (pieces.frames or pieces.messages):
                 raise
             return pieces
+        # A copy of the rest alone: a view would keep the whole chunk.
         rest = chunk[at:]
         self._waiting, self._waiting_bytes = [rest] if rest else [], len(rest)
         return pieces

@@ -115,6 +115,7 @@ def _parse_track(place: int, members: Mapping[str, Any]) -> TrackTemplate:
         raise ValueError("no such size")
     if not 0 < time_base <= 1 or time_base.denominator > _MOST_TICKS_A_SECOND:
         raise ValueError("no such time base")
+    # 0 stands for an aspect that is not known.
     if not aspect >= 0 or max(aspect.as_integer_ratio()) >= _MOST_NUMBER:
         raise ValueError("no such pixel")
     return TrackTemplate(place, kind, members["codec"], time_base, extradata, **numbers, sample_aspect=aspect)
@@ -149,6 +150,7 @@ def parse_arrival(body: bytes, tracks: int, utc: UtcNs, boot: MonoNs, since: Mon
     track, flags, pts, duration, arrived, camera_utc, ntp, rtp = _HEAD.unpack_from(body)
     if track >= tracks:
         raise CaptureError(FAILED, "it sent another track")
+    # A time is clamped, not refused: the child may be slow, but what it says of the clock is never believed beyond us.
     arrived = max(since, min(boot, arrived))
     return Arrival(
         track=track,
@@ -204,6 +206,7 @@ def write_message(descriptor: int, kind: bytes, *parts: bytes) -> None:
     if size > MAX_MESSAGE_BYTES:
         raise CaptureError("protocol-error", f"a picture of {size} bytes")
     frame = FRAME.pack(kind, size)
+    # One call and no copy in the usual case; a full pipe takes the rest in pieces.
     written = os.writev(descriptor, (frame, *parts))
     if written < len(frame) + size:
         left = memoryview(b"".join((frame, *parts)))[written:]
