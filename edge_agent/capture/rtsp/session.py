@@ -66,6 +66,7 @@ class OwnSession:
             self._keep_alive.run(self._clock.boot())
             yield from self._take_round()
         except CaptureError:
+            # The last picture has arrived: the end of the session must not take it along.
             yield from self._maker.flush()
             raise
 
@@ -104,6 +105,7 @@ class OwnSession:
             if self._maker.units != units:
                 self._heard = self._clock.boot()  # whoever took them may have waited for a disk
             allowance.spend(self._maker.work - work)
+        # While we do not read, silence is ours.
         if allowance.is_spent:
             self._heard = self._held_back = self._clock.boot()
         elif self._clock.boot() - self._heard >= self._silence_ns:

@@ -214,7 +214,7 @@ class Run:
         self._last_keyframe_pts = pts
 
     def _follow_parameters(self, keyframe: bytes, pts: int) -> None:
-        """Begin a new RUN record where the encoder was set anew; no picture is lost by it."""
+        """Begin a new RUN record if the encoder was set anew; no picture is lost by it."""
         brought = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe)
         sets = merge_sets(self._kind, self._parameters, brought)
         if not is_decodable(self._kind, sets):
