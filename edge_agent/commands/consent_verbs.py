@@ -137,7 +137,7 @@ def _find_states(config: Config) -> Mapping[str, CameraConsent]:
 
 
 def diff(config: Config, policy: Policy, args: argparse.Namespace) -> int:
-    """Print what the file has differently; 1 where something waits for a signature."""
+    """Print what the file has differently; 1 if something waits for a signature."""
     found: dict[str, list[dict[str, Any]]] = {}
     for camera in _cameras(config, args.camera):
         signed, problem = _load_signed(config, camera)
@@ -162,7 +162,7 @@ def diff(config: Config, policy: Policy, args: argparse.Namespace) -> int:
 
 
 def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
-    """Read the terms aloud, ask, and sign them camera by camera; 1 where the owner did not say yes."""
+    """Read the terms aloud, ask, and sign them camera by camera; 1 if the owner did not say yes."""
     now = UtcNs(SystemClock().utc() // SECOND_NS * SECOND_NS)  # read aloud, and signed, to the second
     until = _until(args.for_, now)
     cameras = [camera for camera in _cameras(config, args.camera) if camera in policy.cameras]

@@ -25,7 +25,7 @@ def fetch_pictures(config: Config, signed: str, **wish: Any) -> list[tuple[str, 
 
 
 def write_picture(path: Path, image: bytes) -> None:
-    """Write a picture for its owner alone (mode 0600); UsageError where there is such a file or it cannot be made."""
+    """Write a picture for its owner alone (mode 0600); UsageError if there is such a file or it cannot be made."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(image)

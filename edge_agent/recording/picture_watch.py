@@ -1,4 +1,4 @@
-"""Which streams' pictures are looked at, and the reason: their health, and motion where it opens a camera.
+"""Which streams' pictures are looked at, and the reason: their health, and motion if it opens a camera.
 
 Part of the recorder process; the looking is done in one child for all cameras (``capture.pictures.analyser``).
 """

@@ -198,7 +198,7 @@ TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
 
 
 def refuse_credentials(url: str) -> None:
-    """Raise ValueError where a URL carries a name or password; never repeats it."""
+    """Raise ValueError if a URL carries a name or password; never repeats it."""
     # In the authority alone: an ``@`` in the path is some cameras' own.
     if "@" in url.partition("//")[2].partition("/")[0] or _SECRET_IN_QUERY.search(url):
         raise ValueError(

@@ -161,7 +161,7 @@ class Camera(Part):
 
     @property
     def title(self) -> str:
-        """The name that people read; the id where none was given."""
+        """The name that people read; the id if none was given."""
         return self.name or self.id
 
     def address(self, quality: QualityName) -> str:
@@ -379,7 +379,7 @@ def parse_config(text: str, source: str, folder: Path) -> Config:
 
 
 def read_text(path: Path) -> str:
-    """Read a configuration file; ConfigError where that fails."""
+    """Read a configuration file; ConfigError if that fails."""
     try:
         return read_regular(path, _MAX_CONFIG_BYTES, follow=True).decode()
     except FileNotFoundError:

@@ -67,7 +67,7 @@ class StreamView:
         number: Of the stream, on the wire.
         name: ``<camera>.<quality>``, for the log.
         looks_at_health: Whether its health is of interest.
-        on_motion: Told the moved part of each picture in percent; None where motion triggers nothing.
+        on_motion: Told the moved part of each picture in percent; None if motion triggers nothing.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class PictureWatch:
 
 
 def _ask(line: socket.socket, keyframe: _Keyframe, timeout_s: float) -> dict[str, object]:
-    """Send a keyframe and return the child's answer; OSError or ValueError where none comes in time."""
+    """Send a keyframe and return the child's answer; OSError or ValueError if none comes in time."""
     line.settimeout(timeout_s)
     sizes = len(keyframe.extradata), len(keyframe.data)
     line.sendall(HEADER.pack(keyframe.view.number, keyframe.codec, keyframe.wanted, *sizes))

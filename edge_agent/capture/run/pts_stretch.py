@@ -1,4 +1,4 @@
-"""PTS that tell UTC where the camera's own do not: its media clock runs at another rate than the wall.
+"""PTS that tell UTC if the camera's own do not: its media clock runs at another rate than the wall.
 
 Owns the mapping from a run's PTS to those of its records. Within a record the UTC of a picture is the record's start
 and a difference of PTS, so a wrong rate would move pictures by up to 0.4 s, out of a window or into it. Pure.

@@ -236,14 +236,14 @@ def describe_order(order: ExportOrder, raw: bytes, what: str) -> ExportEntry:
 
 
 def describe_export(order: ExportOrder, info: ExportInfo) -> Mapping[str, Any]:
-    """Say which MP4 files stand one behind the other; NoFootageError where there is none."""
+    """Say which MP4 files stand one behind the other; NoFootageError if there is none."""
     _demand_footage(order, bool(info.clips), info.gaps)
     files = [{"window": _span(clip.window), "size": clip.size, "sound": clip.sound} for clip in info.clips]
     return {"files": files, "gaps": _gaps(info.gaps)}
 
 
 def describe_bundle(order: ExportOrder, info: BundleInfo) -> Mapping[str, Any]:
-    """Describe a bundle's content; NoFootageError where there is no picture."""
+    """Describe a bundle's content; NoFootageError if there is no picture."""
     _demand_footage(order, info.has_footage, info.gaps)
     return {
         "sha256": info.sha256.hex(),

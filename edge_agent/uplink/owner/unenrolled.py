@@ -65,10 +65,10 @@ _JOIN_S = 10.0
 def wait_enrolled(
     config: Config, store: Database, stop: threading.Event, reload: ReloadCommands | None = None
 ) -> Enrolment | None:
-    """Return the installed enrolment, at once where there is one; serve the owner until then.
+    """Return the installed enrolment, at once if there is one; serve the owner until then.
 
     Returns:
-        None where ``stop`` or a reload came first.
+        None if ``stop`` or a reload came first.
     """
     watch = EnrolmentWatch(config)
     enrolment = watch.look()

@@ -185,7 +185,7 @@ class BuildStep:
     def _put_off(
         self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], error: Exception
     ) -> None:
-        """Remember why a bundle could not be made, for the next try; give it up where there will be none."""
+        """Remember why a bundle could not be made, for the next try; give it up if there will be none."""
         log.warning("bundle cannot be built request=%d camera=%s: %s", request.id, release.camera, error)
         happened, info = after_failure(release.waiting, error)
         tried = replace(release, info=info)

@@ -224,7 +224,7 @@ class ReleaseWorker:
             self._end_refused(request, release.camera, error)
 
     def _demand_still_there(self, request: StoredRequest) -> None:
-        """Put the key off where the server has lost what was uploaded, perhaps hours ago: that is built anew."""
+        """Put the key off if the server has lost what was uploaded, perhaps hours ago: that is built anew."""
         try:
             if self._steps.upload.drop_lost(request):
                 raise PutOffError
