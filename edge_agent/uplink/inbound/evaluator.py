@@ -169,6 +169,7 @@ class Evaluator:
     def admit(self, request: Request, outlook: Outlook) -> Admitted:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
         now, cameras = outlook.now, outlook.house_state.cameras.values()
+        # The widest of the house: which camera a request is about is not decided yet.
         padding_ns = max((each.terms.house.padding for each in cameras if each.terms is not None), default=0)
         # PROTOCOL 6.1: a request from before this memory began may have been answered by the memory
         # before it.

@@ -1,7 +1,7 @@
 """The releaser before this gateway belongs to an RTCC: the owner's commands work, and no RTCC can ask for anything.
 
-Wires the desks of the control socket, without a broker, a trust bundle or an upload. Not being enrolled is a state of
-the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes on by itself.
+Wires the commands of the control socket, without a broker, a trust bundle or an upload. Not being enrolled is a state
+of the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes on by itself.
 """
 
 import logging
