@@ -62,6 +62,7 @@ class Quantity:
 
     def check(self, value: object) -> int:
         """Return the quantity; ValueError with the allowed values."""
+        # YAML reads `72` as a number and `yes` as a bool, which Python counts among the numbers.
         text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
         try:
             quantity = self.parse(text)
@@ -140,7 +141,7 @@ Rate = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class DailyHours:
-    """A daily span of local time, in minutes after midnight; over midnight where ``end <= start``."""
+    """A daily span of local time, in minutes after midnight; over midnight if ``end <= start``."""
 
     start: int
     end: int
@@ -253,6 +254,7 @@ RtspUrl = Annotated[
 def _check_onvif(address: str) -> str:
     bare = address.removeprefix("https://")
     host, port = bare, ""
+    # The colons of an IPv6 address in brackets begin no port.
     if not bare.startswith("[") or "]:" in bare:
         host, _, port = bare.rpartition(":") if ":" in bare else (bare, "", "")
     if not _HOST.fullmatch(host) or (port and not (port.isdecimal() and 0 < int(port) < 65536)):

@@ -174,6 +174,7 @@ class Camera(Part):
             url, profile = self.sub.url, self.sub.profile or ""
         if url is not None:
             return url
+        # `onvif+https://…`: another scheme is another source, and the owner signs again.
         scheme = "onvif+" if (self.onvif or "").startswith("https://") else "onvif://"
         return f"{scheme}{self.onvif}/{profile}"
 
@@ -371,6 +372,7 @@ def load_config(path: Path) -> Config:
 
 def parse_config(text: str, source: str, folder: Path) -> Config:
     """Check the text of an ``edge-agent.yaml`` that lies in ``folder``; see ``load_config``."""
+    # Paths are made absolute while they are validated, deep inside pydantic: no argument reaches there.
     token = base_dir.set(folder)
     try:
         return validate(Config, load_yaml(text, source))
