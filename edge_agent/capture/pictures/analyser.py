@@ -172,6 +172,7 @@ class PictureWatch:
             return
         with self._changed:
             before = self._waiting.get(view.number)
+            # The one that is replaced was never looked at: what it was wanted for still is.
             wanted |= before.wanted if before is not None else 0
             self._waiting[view.number] = _Keyframe(view, wanted, CODECS.index(codec), extradata, keyframe)
             view.note_sent(wanted, now)
@@ -221,6 +222,7 @@ class PictureWatch:
             self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
             if self._stopping:
                 return None
+            # A dict keeps its order: the stream that has waited longest is next.
             return self._waiting.pop(next(iter(self._waiting)))
 
     def _end_child(self) -> None:

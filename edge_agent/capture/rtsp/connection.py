@@ -107,6 +107,7 @@ class RtspConnection:
         except OSError as error:
             raise CaptureError("unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)) from None
         try:
+            # Requests are small and waited for: Nagle's algorithm would hold one back until the one before is acked.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if is_tls:
                 return self._secure(plain, endpoint, parts.hostname or "")
@@ -138,6 +139,7 @@ class RtspConnection:
             CaptureError: No answer until the deadline, no RTSP, or the connection is closed.
         """
         response = self._exchange(method, url, headers)
+        # Twice: the first challenge, and one for a nonce that has gone stale meanwhile.
         for _ in range(2):
             if response.status != 401 or not self.take_offer(response):
                 break
@@ -204,6 +206,7 @@ class RtspConnection:
                     continue
                 if received.pieces.frames:
                     self._keep(received)
+                # Some cameras leave the number out; an answer to another request is passed over.
                 for response in self._parse_answers():
                     if response.number in (self._number, -1):
                         return response
@@ -292,6 +295,7 @@ class RtspConnection:
         if not chunk:
             raise ConnectionResetError("closed")
         pieces = self._splitter.feed(chunk)
+        # A chunk that is not full was all there was; TLS hands out records, which say nothing of that.
         self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
         if pieces.messages:
             self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))

@@ -120,6 +120,7 @@ class OwnSession:
             data, frames = received.pieces.data, received.pieces.frames
             if len(frames) <= _MOST_AT_ONCE:
                 return received
+            # A full chunk of tiny frames costs more than the camera's allowance: it is asked between parts.
             parts = [frames[at : at + _MOST_AT_ONCE] for at in range(0, len(frames), _MOST_AT_ONCE)]
             self._rest.extend(received._replace(pieces=Pieces(data, part)) for part in parts)
         return self._rest.popleft()
