@@ -126,7 +126,7 @@ def show(config: Config, policy: Policy, args: argparse.Namespace) -> int:
 
 
 def _find_states(config: Config) -> Mapping[str, CameraConsent]:
-    """Return what ``status`` and ``check`` say as well; by the releaser where its store is not ours to read."""
+    """Return what ``status`` and ``check`` say as well; by the releaser if its store is not ours to read."""
     try:
         marks = read_marks(config)
     except CustodyError:
@@ -168,6 +168,7 @@ def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
     cameras = [camera for camera in _cameras(config, args.camera) if camera in policy.cameras]
     if not cameras:
         raise UsageError(f"{config.consent.file} names none of these cameras: there is nothing to sign")
+    # All of them before any is shown: one that cannot be signed must not leave half of the house signed.
     drafts = [_draft(config, policy, camera, args.language, now, until) for camera in cameras]
     print_text(_read_aloud(drafts, args.language))
     print_text("\n" + " ".join(WAIVER[args.language].split("\n")) + "\n")

@@ -199,7 +199,7 @@ class ExportJob:
         return len(data)
 
     def _tell(self, until: UtcNs) -> None:
-        # Times as written may go back where the clock did.
+        # Times as written go back if the clock did.
         self._until = max(self._until, until)
 
     def _run(self) -> None:
@@ -216,6 +216,7 @@ class ExportJob:
         except Exception as error:
             log.exception("export failed")
             self._result = ExportError(f"export failed: {type(error).__name__}")
+        # In this order: a caller that waits finds the ring let go of.
         finally:
             self._on_end()
             self._done.set()

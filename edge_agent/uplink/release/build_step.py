@@ -141,6 +141,7 @@ class BuildStep:
             if bound is None or bound.find(camera.camera) is None:  # it left while another camera's bundle was built
                 raise WithdrawnError
             entry = describe_grant(grant, camera)
+            # A grant that has changed since gets an entry of its own: a bundle is built under what its entry says.
             if earlier is None or known is None or ledger.read_entry(connection, known) != entry.members():
                 known = ledger.read_size(connection)  # of the entry that this step makes
                 name = upload_name(self._register.gateway, request.jti, camera.camera)
