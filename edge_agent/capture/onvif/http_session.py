@@ -93,7 +93,7 @@ class Border:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn foreign errors into ours; texts of libraries are not repeated, they may contain what was sent."""
+        """Turn foreign errors into ours; texts of libraries are not repeated, they may quote a login."""
         try:
             yield
         except DeviceError:
@@ -117,7 +117,7 @@ class Border:
             raise DeviceError("onvif-failed", f"its answer makes no sense: {type(error).__name__}") from None
 
     def _tls_fault(self) -> DeviceError:
-        """Look at the certificate again, to tell in words what is wrong with it."""
+        """Look at the certificate again, to tell its fault in words."""
         try:
             if self._tls.pin:
                 check_pin(fetch_certificate(self._url), self._tls.pin)

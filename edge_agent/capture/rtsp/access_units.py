@@ -118,13 +118,13 @@ class Parts:
             self.settle()
 
     def has(self, text: bytes) -> bool:
-        """Tell whether some bytes stand in what is kept; call seldom."""
+        """Tell whether the kept pieces hold some bytes; call seldom."""
         self.settle()
         self._done = [b"".join(self._done)]
         return text in self._done[0]
 
     def settle(self) -> None:
-        """Copy what is views of chunks, so that these can go."""
+        """Copy the pieces that are views of chunks, so that the chunks can go."""
         if self.size > MAX_UNIT_BYTES:
             self._parts, self._done = [], []
         elif self._parts:
@@ -279,7 +279,7 @@ class AccessUnits:
         self._keyframes.lose()
 
     def settle(self) -> None:
-        """Copy what is views of chunks; call after some of them."""
+        """Copy the pieces that are views of chunks; call after some chunks."""
         self._unit.settle()
         self._prefix.settle()
 

@@ -53,7 +53,7 @@ class _MediaClock:
 
 
 class _Track:
-    """What is kept of one track."""
+    """The state of one track."""
 
     def __init__(self, played: PlayedTrack) -> None:
         rate = played.medium.clock_rate
@@ -66,7 +66,7 @@ class _Track:
 
 
 class ArrivalMaker:
-    """Turns what was received in one session into arrivals. One thread at a time.
+    """Turns the chunks of one session into arrivals. One thread at a time.
 
     Args:
         played: What was agreed.
@@ -88,7 +88,7 @@ class ArrivalMaker:
 
     @property
     def work(self) -> int:
-        """What was made of packets so far, in the measure of ``capture.rtsp.allowance``."""
+        """The work done on packets so far, in the measure of ``capture.rtsp.allowance``."""
         return NAL * self._video.units.nals + PICTURE * self.units
 
     @property

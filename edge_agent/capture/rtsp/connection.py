@@ -80,15 +80,15 @@ class RtspConnection:
         self._messages: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_MESSAGES)
         self._ahead_bytes = 0
         self.ahead: deque[Received] = deque()
-        """What came before it was read for."""
+        """Media that came before the session was read."""
         self.session = ""
         self._outbox, self._outbox_until = b"", MonoNs(0)
         self._takes_nothing = False
         """Nothing can be sent any more; what the camera sent before it went is read all the same."""
         self.allowance = Allowance(clock.boot())
-        """Of the camera; what is made of its packets is to be taken off as well."""
+        """Of the camera; the work on its packets is to be taken off as well."""
         self.is_drained = False
-        """Nothing lay behind what was received last."""
+        """Nothing lay behind the last chunk."""
         self.released = released
         self._ages = StampAges()
         self.is_stamped = False
@@ -173,7 +173,7 @@ class RtspConnection:
         return self._parse_answers()
 
     def take_offer(self, response: RtspResponse) -> bool:
-        """Choose a way to log in by a 401; False if there is none, or what was sent is refused.
+        """Choose a way to log in by a 401; False if there is none, or the camera refused our answer.
 
         Raises:
             CaptureError: The camera takes Basic alone, and the user's name has a colon.

@@ -56,7 +56,7 @@ class PlayedTrack:
 
 @dataclass(frozen=True, slots=True)
 class PlayedStream:
-    """What was agreed with the camera."""
+    """The agreement with the camera."""
 
     url: str
     """Of the whole stream, for requests about it."""

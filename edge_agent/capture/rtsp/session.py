@@ -57,7 +57,7 @@ class OwnSession:
             self._connection.wait(is_hurried=self.is_hurried)
 
     def look(self) -> Iterator[Arrival]:
-        """Yield what has arrived, without waiting: as much as the camera may send in a round.
+        """Yield the arrivals of a round, without waiting: as many as the camera may send in it.
 
         Raises:
             CaptureError: The camera ended the session, was silent for too long, or broke the protocol.
@@ -71,7 +71,7 @@ class OwnSession:
             raise
 
     def stand(self) -> None:
-        """Keep the session alive while nobody has room for what arrives; its silence is not the camera's.
+        """Keep the session alive while there is no room for its media; its silence is not the camera's.
 
         Whether the camera has ended the session is told by ``look``, behind everything that it sent.
         """
@@ -112,7 +112,7 @@ class OwnSession:
             raise CaptureError("stalled")
 
     def _next(self) -> Received | None:
-        """Return what is to be taken in next, a part of a chunk at most."""
+        """Return the next chunk, or the next part of a long one."""
         if not self._rest:
             received = self._connection.ahead.popleft() if self._connection.ahead else self._receive()
             if received is None:
@@ -154,7 +154,7 @@ class KeepAlive:
         self._may_repeat = True
 
     def run(self, now: MonoNs) -> None:
-        """Ask if it is time, and take in what was answered; a refusal ends nothing.
+        """Ask if it is time, and take in the answers; a refusal ends nothing.
 
         If the nonce has become stale, it is asked once more at once: the camera has not heard of us since.
         """

@@ -62,7 +62,7 @@ class Splitter:
             raise RtspSyntaxError(self._fault)
 
     def feed(self, chunk: bytes) -> Pieces:
-        """Take in what was received; return what is complete by it.
+        """Take in a chunk; return the frames and messages that it completes.
 
         Raises:
             RtspSyntaxError: Neither a frame nor a message, or one that is too long: the connection is of no more use.

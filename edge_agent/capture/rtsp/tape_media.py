@@ -70,7 +70,7 @@ def mask_packet(codec: str, data: bytes, *, has_donl: bool = False) -> bytes:
 
 
 class _Masked:
-    """A payload, and what is kept of it."""
+    """A payload, and the part of it that a tape keeps."""
 
     def __init__(self, payload: bytes, *, is_h264: bool) -> None:
         self.payload, self._is_h264 = payload, is_h264

@@ -117,7 +117,7 @@ class Run:
             self._push(timed, state)
 
     def finish(self) -> None:
-        """Store what is left, but for a beginning of which nobody can tell yet when it was."""
+        """Store the rest, but for a beginning whose time is not known yet."""
         cut = self._cutter.flush(self._sequencer.step_ticks)
         if cut is not None:
             self._await_store(cut)

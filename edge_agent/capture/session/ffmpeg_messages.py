@@ -49,7 +49,7 @@ FAILED = "reader-failed"
 
 @dataclass(frozen=True, slots=True)
 class ReadJob:
-    """What the child is to read."""
+    """The child's order: a session to read."""
 
     endpoint: Endpoint
     silence_s: float
@@ -57,7 +57,7 @@ class ReadJob:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a session has (``interface.Session``)."""
+    """The description of an open session (``interface.Session``)."""
 
     tracks: tuple[TrackTemplate, ...]
     reorders: bool
@@ -80,7 +80,7 @@ def parse_job(raw: bytes) -> ReadJob:
 
 
 def encode_opened(opened: Opened) -> bytes:
-    """Write what a session has as JSON."""
+    """Write the description of a session as JSON."""
     return json.dumps([[_members(track) for track in opened.tracks], opened.reorders, opened.silence]).encode()
 
 
@@ -93,7 +93,7 @@ def _members(track: TrackTemplate) -> dict[str, Any]:
 
 
 def parse_opened(raw: bytes) -> Opened:
-    """Read what a session has; CaptureError if anything is amiss."""
+    """Read the description of a session; CaptureError if anything is amiss."""
     try:
         tracks, reorders, silence = json.loads(raw)
         if not 0 < len(tracks) <= _MOST_TRACKS:
@@ -122,7 +122,7 @@ def _parse_track(place: int, members: Mapping[str, Any]) -> TrackTemplate:
 
 
 def encode_head(arrival: Arrival) -> bytes:
-    """Write what is known of an access unit besides its bytes. Its UTC is the recorder's to tell."""
+    """Write the head of an access unit: all but its bytes. Its UTC is the recorder's to tell."""
     flags = (
         _KEYFRAME * arrival.is_keyframe
         | _HAS_PTS * (arrival.pts is not None)
@@ -185,7 +185,7 @@ def encode_end(error: CaptureError) -> bytes:
 
 
 def parse_end(raw: bytes) -> CaptureError:
-    """Read why a session ended; what is none of our reasons is a failure of the child."""
+    """Read why a session ended; any but one of our reasons is a failure of the child."""
     try:
         reason, detail = json.loads(raw)
         if reason in REASONS:

@@ -40,7 +40,7 @@ a picture's duration is made of it (docs/performance.md)."""
 _ASK_EVERY_NS = SECOND_NS // 2
 """Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
 _MOST_LOGIN_BYTES = 127
-"""FFmpeg cuts off what is longer, and the camera refuses what is left."""
+"""FFmpeg cuts a longer login off, and the camera refuses the rest."""
 _BUFFER_BYTES = 1 << 20
 
 
