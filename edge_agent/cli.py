@@ -60,7 +60,7 @@ stop it, without a passphrase:
 
 
 def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """Return the parser of the command that was typed; of all where nothing is given."""
+    """Return the parser of the command that was typed; of all if nothing is given."""
     return command_line.build_parser(
         "edge-agent",
         "edge_agent.commands",

@@ -132,4 +132,4 @@ class UploadRefusedError(DeliveryError):
 
 
 class UploadStoppedError(DeliveryError):
-    """The upload was stopped at home, or its deadline passed; the sent part cannot be opened by anybody."""
+    """The upload was stopped at home, or its deadline passed; nobody can open the part that was sent."""

@@ -1,7 +1,7 @@
 """The releaser: the process that talks to the internet and never to a camera.
 
-Wires the uplink's rooms together and does no work itself. Opens rings read-only; holds the vault's private key, the
-gateway's signing key and its TLS key.
+Wires the parts of the uplink together and does no work itself. Opens rings read-only; holds the vault's private key,
+the gateway's signing key and its TLS key.
 """
 
 import logging
@@ -110,7 +110,7 @@ def main(config_path: Path) -> int:
 
 
 class Releaser:
-    """All rooms of the process, and its life.
+    """All parts of the process, and its life.
 
     Args:
         config: ``edge-agent.yaml``.
@@ -190,6 +190,7 @@ class Releaser:
         self._broker.start()
         log.info("releaser runs gateway=%s version=%s", self._enrolment.gateway, __version__)
         notifier.ready()
+        # One thread that has ended stops the watchdog's sign of life: systemd starts the whole process again.
         while not (self._asked_to_stop.wait(_TURN_S) or (self._reload is not None and self._reload.take())):
             self._keep_clock()
             self._take_enrolment(watch)
@@ -200,6 +201,7 @@ class Releaser:
         self._stop.set()
         if self._asked_to_stop.is_set():
             notifier.stopping()
+        # First: no message comes in while the rest ends, and the broker keeps what was not acknowledged.
         self._broker.close()
         self._enter_refusals(running=True)
         for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):

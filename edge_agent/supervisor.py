@@ -68,7 +68,7 @@ class Watched:
     gave_up: bool = False
 
     def step(self, now_s: float) -> None:
-        """Start the process where it is due; kill it where it hangs; note where it has ended."""
+        """Start the process if it is due; kill it if it hangs; note that it has ended."""
         stamp_ns = self._read_stamp()
         if stamp_ns != self.stamp_ns:
             self.stamp_ns, self.gave_up, self.start_at_s = stamp_ns, False, now_s

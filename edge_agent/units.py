@@ -67,7 +67,7 @@ class Window:
 
     @classmethod
     def parse(cls, start: str, end: str) -> Self:
-        """Parse two RFC 3339 times; ValueError where either is malformed or the window is empty."""
+        """Parse two RFC 3339 times; ValueError if either is malformed or the window is empty."""
         return cls(parse_rfc3339(start), parse_rfc3339(end))
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ _CHUNK_PAGES = 256
 
 @dataclass(slots=True)
 class BlockEntry:
-    """The index's knowledge of one block; ``oldest_ns`` and later members come from the next page."""
+    """The index's knowledge of one block; ``ended`` and later members come from the next page."""
 
     seq: int
     tombstone: bool

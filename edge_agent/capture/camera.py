@@ -1,7 +1,7 @@
 """One camera stream for ever: open, record, lose, wait, open again.
 
 Owns the thread of a stream that never waits for its camera, its back-off and its watchdog. Nothing that a camera does
-ends it, and nothing it does touches another camera.
+ends the thread, and nothing that the thread does touches another camera.
 """
 
 import logging
@@ -34,9 +34,9 @@ _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
 _SILENT = ("stalled", "ended", "no-keyframe")
-"""What a session without a keyframe ends with, for whichever cause."""
+"""The reasons for which a session without a keyframe ends, whatever its cause."""
 _KEYFRAME_WATCHDOGS = 6
-"""So many watchdogs a session that sends pictures is waited for its first keyframe; then another may begin with one."""
+"""A session that sends pictures gets so many watchdogs for its first keyframe; a new session may begin with one."""
 _TICK_NS = SECOND_NS // 2
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
@@ -159,12 +159,12 @@ class CameraThread:
             self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
 
     def _reason_to_close(self) -> str:
-        """Return why there is to be no session; empty also where one stays open that is only looked at."""
+        """Return why there is to be no session; empty also if one stays open whose pictures are only looked at."""
         reason = self._hold()
         return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
 
     def _is_only_watched(self) -> bool:
-        """Tell whether pictures are to be looked at only; the line tells when there is to be no session at all."""
+        """Tell whether pictures are only to be looked at; the line asks by itself whether there is to be no session."""
         return self._look is not None and self._look.keeps_open and self._hold() == _BY_RULE
 
     def _say_down(self, trouble: CaptureError) -> None:
@@ -215,7 +215,7 @@ class CameraThread:
             line.release()
 
     def _wait_open(self, line: Line) -> Session | None:
-        """Return the session as soon as it is open; None where nobody wants it any more."""
+        """Return the session as soon as it is open; None if it is not wanted any more."""
         while (session := line.wait_open()) is None:
             if self._stop.is_set() or self._reason_to_close():
                 return None
@@ -233,7 +233,8 @@ class CameraThread:
         while not self._stop.is_set():
             if self._is_only_watched():
                 waiting.clear()
-                waiting.extend(self._watch(packets).packets())  # and nobody else keeps them: up to 32 MiB
+                # No name for the pre-roll: beside ``waiting`` it would keep its packets, up to 32 MiB.
+                waiting.extend(self._watch(packets).packets())
                 if self._stop.is_set() or self._hold():
                     return
                 if not waiting:  # what is missing from here on is not by rule
@@ -315,11 +316,12 @@ class CameraThread:
             run.finish()
 
     def _demand_runs(self, run: Run, broken: "_Break | None") -> None:
+        """Give the session up if no run has recorded anything for a watchdog's time since one was broken."""
         if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
             raise CaptureError(broken.reason, broken.detail) from None
 
     def _take_packets(self, line: Line, sound: SoundWatch) -> "Iterator[Arrival | None]":
-        """Yield what arrives, give keyframes to whoever looks at them, and watch that pictures arrive at all."""
+        """Yield what arrives, offer keyframes to their other use, and watch that pictures arrive at all."""
         opened = last_video = self._clock.boot()
         for arrival in line.read():
             sound.take(arrival, self._clock.boot() if arrival is None else arrival.boot)

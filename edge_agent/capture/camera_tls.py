@@ -23,6 +23,7 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.printable_text import show_line
 
 TIMEOUT_S = 5.0
+# Of `rtsps` in the IANA registry of service names and ports.
 RTSPS_PORT = 322
 _PORTS = {"rtsps": RTSPS_PORT, "https": 443}
 # OpenSSL's numbers (x509_vfy.h).
@@ -66,7 +67,7 @@ def pin_trust(url: str, pin: str, folder: Path) -> Trust:
 
 
 def check_pin(der: bytes, pin: str) -> None:
-    """Raise CaptureError where a certificate is not the pinned one."""
+    """Raise CaptureError if a certificate is not the pinned one."""
     if (shown := pin_of(der)) != pin:
         raise CaptureError("tls-wrong-pin", f"it shows {shown}")
 
@@ -97,7 +98,7 @@ def fetch_certificate(url: str) -> bytes:
 def find_fault(url: str, trust: Trust) -> CaptureError | None:
     """Tell why a camera's certificate is refused; None if it is not, or if there is no connection.
 
-    FFmpeg calls all of it an I/O error like any other.
+    FFmpeg reports each of these as an I/O error like any other.
     """
     try:
         context = verifying_context(trust)
@@ -120,7 +121,7 @@ def find_fault(url: str, trust: Trust) -> CaptureError | None:
 def verifying_context(trust: Trust) -> ssl.SSLContext:
     """Return the context that believes no certificate but a trusted one; OSError if the file cannot be used."""
     context = ssl.create_default_context(cafile=str(trust.ca_file))
-    # As FFmpeg's library does it: a certificate in the file counts, with any signature. That is the meaning of a pin.
+    # As FFmpeg's library does it: a certificate in the file counts, whoever signed it. That is the meaning of a pin.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 

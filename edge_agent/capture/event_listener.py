@@ -100,6 +100,7 @@ class EventListener:
 
     def _run_child(self) -> bool:
         """Run one child to its end; tell whether it ever listened."""
+        # Under the lock: `close` either finds this child and ends it, or no child begins.
         with self._lock:
             if self._stop.is_set():
                 return False
@@ -118,6 +119,7 @@ class EventListener:
                 # The pipe stays open: its end tells the child that the recorder is gone.
                 child.stdin.write(json.dumps(self._settings) + "\n")
                 child.stdin.flush()
+            # Bounded: a child without line ends fills no memory of the recorder.
             while line := child.stdout.readline(_MAX_LINE_CHARACTERS):
                 has_listened = self._take(line.strip()) or has_listened
             child.terminate()

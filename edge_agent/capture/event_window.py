@@ -30,6 +30,7 @@ class EventGate:
         with self._lock:
             self.events += 1
             if now >= self._until:
+                # Only an opening counts: that is what wakes a battery camera.
                 while self._opened and self._opened[0] <= now - HOUR_NS:
                     self._opened.popleft()
                 if len(self._opened) >= self._per_hour:

@@ -121,6 +121,7 @@ class MqttTriggers:
         self._say(f"the home's broker is not reached: {_words_for(sys.exc_info()[1])}")
 
     def _on_subscribe(self, _client: object, _data: object, _mid: int, reasons: Sequence[Any], _props: object) -> None:
+        # MQTT 5, 3.9.3: reason codes from 0x80 on are refusals.
         refused = [
             f"{topic}: {reason}" for topic, reason in zip(self._topics, reasons, strict=False) if reason.value >= 128
         ]

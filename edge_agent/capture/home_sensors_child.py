@@ -90,6 +90,7 @@ class HomeSensors:
         for topic, payload in self._discovery.items():
             client.publish(topic, payload, qos=1, retain=True)
         client.publish(availability_topic(self._node), b"online", qos=1, retain=True)
+        # Not on paho's thread: it asks the processes, and the connection must not wait for them.
         threading.Thread(target=self.publish, daemon=True).start()
 
     def _on_connect_fail(self, *_: object) -> None:
@@ -97,6 +98,7 @@ class HomeSensors:
 
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         if message.retain and message.payload and message.topic not in self._discovery:
+            # An empty retained message deletes the one that the broker keeps (MQTT 5, 3.3.1.3).
             client.publish(message.topic, b"", qos=1, retain=True)
 
 

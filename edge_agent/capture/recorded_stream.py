@@ -7,7 +7,7 @@ from edge_agent.capture.session.interface import Endpoint
 from edge_agent.units import SECOND_NS
 
 WATCHDOG_NS = 10 * SECOND_NS
-"""So long may no whole video access unit arrive, whatever else the session does."""
+"""The longest time without a whole video access unit, whatever else the session does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +35,4 @@ class RecordedStream:
     look: Look | None = None
     """Uses keyframes besides recording them."""
     watchdog_ns: int = WATCHDOG_NS
-    """The longest time without a video access unit."""
+    """As ``WATCHDOG_NS``, for this stream."""

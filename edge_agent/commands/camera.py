@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record a tape and write it; the exit code is in the help."""
     path = args.output or Path(f"{args.camera}.tape.gz")
+    # Before the camera is asked: a minute of it must not be lost at the last step.
     if path.exists():
         raise UsageError(f"{path} is there already", "name another file with --output")
     try:

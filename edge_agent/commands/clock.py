@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _look_here(config: Config) -> dict[str, Any]:
-    """Return what this command itself sees: the clocks and their source, whoever else answers or not."""
+    """Return what this command itself sees: the clocks and their source, whether or not the processes answer."""
     clock = SystemClock(trust_wall_clock=config.clock.trust == "wall-clock")
     wall, boot, source, kernel = clock.wall(), clock.boot(), clock.source(), read_kernel_time()
     local = datetime.fromtimestamp(wall // SECOND_NS, UTC).astimezone(ZoneInfo(config.gateway.time_zone))

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     args.language = args.language or config.gateway.language
     path: Path = config.consent.file
+    # Read once: the terms that are shown are those that are signed.
     policy = parse_policy(read_text(path), str(path))
     verbs = {"show": consent_verbs.show, "sign": consent_verbs.sign, "diff": consent_verbs.diff}
     return verbs[args.verb](config, policy, args)

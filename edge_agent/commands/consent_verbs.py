@@ -126,7 +126,7 @@ def show(config: Config, policy: Policy, args: argparse.Namespace) -> int:
 
 
 def _find_states(config: Config) -> Mapping[str, CameraConsent]:
-    """Return what ``status`` and ``check`` say as well; by the releaser where its store is not ours to read."""
+    """Return what ``status`` and ``check`` say as well; by the releaser if its store is not ours to read."""
     try:
         marks = read_marks(config)
     except CustodyError:
@@ -137,7 +137,7 @@ def _find_states(config: Config) -> Mapping[str, CameraConsent]:
 
 
 def diff(config: Config, policy: Policy, args: argparse.Namespace) -> int:
-    """Print what the file has differently; 1 where something waits for a signature."""
+    """Print what the file has differently; 1 if something waits for a signature."""
     found: dict[str, list[dict[str, Any]]] = {}
     for camera in _cameras(config, args.camera):
         signed, problem = _load_signed(config, camera)
@@ -162,12 +162,13 @@ def diff(config: Config, policy: Policy, args: argparse.Namespace) -> int:
 
 
 def sign(config: Config, policy: Policy, args: argparse.Namespace) -> int:
-    """Read the terms aloud, ask, and sign them camera by camera; 1 where the owner did not say yes."""
+    """Read the terms aloud, ask, and sign them camera by camera; 1 if the owner did not say yes."""
     now = UtcNs(SystemClock().utc() // SECOND_NS * SECOND_NS)  # read aloud, and signed, to the second
     until = _until(args.for_, now)
     cameras = [camera for camera in _cameras(config, args.camera) if camera in policy.cameras]
     if not cameras:
         raise UsageError(f"{config.consent.file} names none of these cameras: there is nothing to sign")
+    # All of them before any is shown: one that cannot be signed must not leave half of the house signed.
     drafts = [_draft(config, policy, camera, args.language, now, until) for camera in cameras]
     print_text(_read_aloud(drafts, args.language))
     print_text("\n" + " ".join(WAIVER[args.language].split("\n")) + "\n")

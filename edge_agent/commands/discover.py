@@ -77,6 +77,7 @@ def choose_networks(interfaces: Mapping[str, IPv4Interface], named: str | None) 
     """Return the network that was named, or the private ones of this machine without its loopback."""
     if named is not None:
         return {named: interfaces[named]}
+    # A public network is searched only if it is named: most that answers there is not the owner's.
     found = {name: each for name, each in sorted(interfaces.items()) if each.is_private and not each.is_loopback}
     if not found:
         listed = ", ".join(f"{name} ({each})" for name, each in sorted(interfaces.items()))
@@ -90,6 +91,7 @@ def _search(networks: Mapping[str, IPv4Interface], tried: Sequence[OnvifDevice],
     """Search one network after the other, and say so; a camera that answers in two of them is listed once."""
     cameras: dict[str, FoundCamera] = {}
     for name, interface in networks.items():
+        # Not to standard output: with --json that is one JSON value.
         print(f"searching {interface.network} on {name}, about {wait_s:g} s …", file=sys.stderr, flush=True)
         for camera in discover(interface, tried, wait_s):
             cameras.setdefault(camera.address, camera)
@@ -103,6 +105,7 @@ def _read_tried(args: argparse.Namespace) -> list[OnvifDevice]:
         raise UsageError("--pin belongs to --try", "a camera that was only found is sent nothing that is worth a pin")
     if not args.tried:
         return []
+    # Read only now: a search that sends no password needs no right to the file.
     login = find_login(load_logins(load_config(args.config).credentials_file), args.credentials)
     assert login is not None
     try:
@@ -150,6 +153,7 @@ def _login_words(camera: FoundCamera) -> str:
 
 def _yaml_lines(camera: FoundCamera, credentials: str | None, taken: set[str]) -> list[str]:
     """Return the camera's entry; the owner gives it a better id."""
+    # Names come from the network: nothing but letters, digits and hyphens of them reaches the YAML.
     slug = re.sub(r"[^a-z0-9]+", "-", (camera.name or camera.model).lower()).strip("-")[:24].strip("-") or "camera"
     name = next(n for n in (slug, *(f"{slug}-{number}" for number in range(2, 1000))) if n not in taken)
     taken.add(name)

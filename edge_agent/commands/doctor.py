@@ -59,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _look_over(args: argparse.Namespace) -> dict[str, object]:
-    """Return the report; a configuration that cannot be read is a finding of it, and is named on stderr alone."""
+    """Return the report; a configuration that cannot be read is one of its findings, and its words go to stderr alone.
+
+    They may quote the file, and the report holds nothing of it.
+    """
     with working("looking the gateway over"):
         try:
             config = load_config(args.config)
@@ -72,6 +75,7 @@ def _look_over(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _measure(config: Config, *, is_json: bool) -> int:
+    # Only here: it loads FFmpeg and NumPy, and the report needs neither.
     from edge_agent.setup.benchmark import run_benchmark
 
     logging.getLogger("edge_agent.buffer").setLevel(logging.WARNING)  # of a ring that nobody is to look for

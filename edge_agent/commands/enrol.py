@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     try:
         with args.file.open("rb") as file:
+            # One byte more than is allowed: the parser refuses it, and no file of any length fills the memory.
             raw = file.read(MAX_ENROLMENT_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{args.file}: file cannot be read: {error.strerror}") from error
@@ -99,6 +100,7 @@ def _is_confirmed() -> bool:
 
 def _install(path: Path, raw: bytes) -> None:
     try:
+        # The bytes that were verified, not the file's as it is now.
         write_small_file(path, raw, mode=0o644)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}", "run it as root") from error

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Erase what was named; 74 where some of it could not be."""
+    """Erase the named footage; 74 if some of it could not be erased."""
     config = load_config(args.config)
     if args.everything == (args.camera is not None) or (args.everything and (args.start or args.end)):
         raise UsageError("give a camera, '*' for all of them, or --everything")
@@ -70,6 +70,7 @@ def _erase_footage(args: argparse.Namespace, config: Config) -> int:
     with working("destroying the keys of the blocks"):
         told = call(config.control_path("recorder"), "erase", timeout_s=_TIMEOUT_S, camera=args.camera, **span)
     blocks = [block for each in told["erased"].values() for block in each]
+    # Whole blocks went: the releaser must drop all that they held, not the named span alone.
     windows = None if window is None else [window, *(each["window"] for each in blocks if each["window"])]
     answer: dict[str, Any] = {"erased": told["erased"], "failed": dict(told["failed"]), "holds": 0, "stopped": []}
     try:

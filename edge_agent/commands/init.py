@@ -214,13 +214,14 @@ def _write_config(folder: Path, state_dir: Path | None) -> list[str]:
 
 def _move_state(text: str, state_dir: Path) -> str:
     """Put another state folder into the shipped text; a trial keeps its sockets there as well."""
+    # In the text, not by a YAML writer: that would lose the comments that explain every key.
     run_dir = state_dir / "run"
     text = text.replace("\n  state_dir: /var/lib/edge-agent\n", f"\n  state_dir: {json.dumps(str(state_dir))}\n", 1)
     return text.replace("\n  run_dir: /run/edge-agent\n", f"\n  run_dir: {json.dumps(str(run_dir))}\n", 1)
 
 
 def _plan_state(folder: Path, wanted: Path | None) -> Path:
-    """Return where the state goes; UsageError where a configuration is there that says otherwise."""
+    """Return where the state goes; UsageError if a configuration is there that says otherwise."""
     path = folder / "edge-agent.yaml"
     if not path.exists():
         return wanted or Path("/var/lib/edge-agent")
@@ -244,6 +245,7 @@ def _demand_writable(folder: Path) -> None:
 
 def _ask_passphrase(path: Path | None, state_dir: Path) -> str:
     """Return the owner's passphrase: that of an owner's key that is there, else a new one, strong and typed twice."""
+    # From a file it is neither asked for again nor typed twice: a script cannot answer.
     if path is not None:
         passphrase = read_passphrase(path).decode()
         _check_passphrase(passphrase, state_dir)

@@ -72,6 +72,7 @@ def _keep(args: argparse.Namespace, config: Config, zone: ZoneInfo) -> dict[str,
         raise UsageError(f"--for: {error}") from error
     if until - now > LONGEST_KEEP_NS:
         raise UsageError(f"--for is {encode_duration(LONGEST_KEEP_NS)} at most", "export it, to have it for longer")
+    # Before the passphrase is asked for: the owner sees which time was understood.
     tell_window(window, zone)
     members = {
         "camera": args.camera,
@@ -80,6 +81,7 @@ def _keep(args: argparse.Namespace, config: Config, zone: ZoneInfo) -> dict[str,
         "until": encode_rfc3339(until),
     }
     signed = sign_owner_order(config, "keep", members, args.passphrase_file)
+    # The releaser answers after the copy, which a slow disk makes long.
     with working("copying its blocks"):
         kept: dict[str, Any] = call(config.control_path("releaser"), "keep", timeout_s=300, jws=signed)["kept"]
     return kept

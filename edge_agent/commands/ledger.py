@@ -131,6 +131,7 @@ def _summary(entry: dict[str, Any]) -> str:
 def _read(name: str) -> str:
     try:
         with open(name, encoding="utf-8") as file:
+            # A checkpoint has a few lines; of a wrong file 1 MiB is enough to see that it is none.
             return find_note(file.read(1 << 20))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: checkpoint cannot be read: {error}") from error

@@ -13,6 +13,7 @@ _TIMEOUT_S = 120.0
 
 def fetch_pictures(config: Config, signed: str, **wish: Any) -> list[tuple[str, bytes]]:
     """Have the releaser make pictures under a signed order; they come through memory, and each has its time."""
+    # A file without a name: no picture lies on a disk unless the owner writes it there.
     with os.fdopen(os.memfd_create("look", os.MFD_CLOEXEC), "r+b") as file:
         path = config.control_path("releaser")
         *_, answer = stream(path, "look", timeout_s=_TIMEOUT_S, fd=file.fileno(), jws=signed, **wish)
@@ -24,7 +25,7 @@ def fetch_pictures(config: Config, signed: str, **wish: Any) -> list[tuple[str, 
 
 
 def write_picture(path: Path, image: bytes) -> None:
-    """Write a picture for its owner alone (mode 0600); UsageError where there is such a file or it cannot be made."""
+    """Write a picture for its owner alone (mode 0600); UsageError if there is such a file or it cannot be made."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(image)

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.at is not None:
         tell_moment(end, zone)
     masks = _load_masks(config, args.camera)
+    # Pictures are footage: an export order for one minute, which the ledger has before anything is read.
     window = window_members(Window(UtcNs(end - MINUTE_NS), end))
     members = {"camera": args.camera, "quality": args.quality, "window": window}
     signed = sign_owner_order(config, "export", members, args.passphrase_file)

@@ -51,7 +51,8 @@ def _ask(config: Config, process: Any) -> _Part:
 
 
 def encode_metrics(recorder: _Part, releaser: _Part) -> str:
-    """Return the exposition text of both processes' figures; None: that one does not answer."""
+    """Return the exposition text of both processes' figures; None stands for a process that does not answer."""
+    # Not the library's own registry: that has figures of this process, which lives for a moment.
     registry = CollectorRegistry()
     registry.register(_Figures(recorder, releaser))
     return generate_latest(registry).decode()
@@ -78,6 +79,7 @@ class _Figures(Collector):
 def _collect_recorder(status: Mapping[str, Any]) -> Iterator[Metric]:
     up = GaugeMetricFamily("edge_agent_stream_up", "Whether a stream is recorded now.", labels=["stream"])
     bits = GaugeMetricFamily("edge_agent_stream_bits_per_second", "Bits that arrive.", labels=["stream"])
+    # The library puts `_total` behind the name of a counter.
     stored = CounterMetricFamily("edge_agent_stored_bytes", "Bytes that the ring took.", labels=["stream"])
     gaps = CounterMetricFamily("edge_agent_gap_seconds", "Time without footage.", labels=["stream", "reason"])
     failures = CounterMetricFamily(

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Have both processes reload, the one that lets footage out first; 1 where one of them does not run."""
+    """Have both processes reload, the one that lets footage out first; 1 if one of them does not run."""
     config = load_config(args.config)
     code = 0
     try:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell_consents(consents: Mapping[str, CameraConsent], config: Config) -> None:
-    """Name every consent by which nothing leaves although the terms allow it."""
+    """Name every consent that lets nothing out although the terms would."""
     zone, texts = ZoneInfo(config.gateway.time_zone), load_texts(config.gateway.language)
     lost = {camera: each for camera, each in consents.items() if each.state in _LOST}
     for camera, each in lost.items():

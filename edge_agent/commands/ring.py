@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in {
         "ls": "a timeline of footage, gaps and their reasons",
-        "check": "check every byte; exit code 74 where something is wrong",
+        "check": "check every byte; exit code 74 if something is wrong",
         "dump": "print header pages and record headers as JSON lines; needs no key",
-        "accept": "where the recorder misses a ring or finds another one at its path: take what is there, or make one",
+        "accept": "if the recorder misses a ring or finds another one at its path: take what is there, or make one",
     }.items():
         each = verbs.add_parser(verb, help=text, description=text)
         each.add_argument(
-            "rings", nargs="*", metavar="RING", help="a camera (door, door.sub) or a ring file; all where none is named"
+            "rings", nargs="*", metavar="RING", help="a camera (door, door.sub) or a ring file; all if none is named"
         )
         if verb == "ls":
             each.add_argument("--days", type=int, default=_MOST_DAYS, help="how many days at most [%(default)s]")

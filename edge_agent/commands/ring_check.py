@@ -17,8 +17,9 @@ _ANSWER_S = 30.0
 
 
 def check_rings(args: argparse.Namespace) -> int:
-    """Check every ring that is named; 74 where something was found."""
+    """Check every ring that is named; 74 if something was found."""
     config = load_config_if_any(args)
+    # The pinned key, if there is one: a forged ring brings a key of its own.
     recorder = find_recorder_key(config)
     heads = _find_heads(config)
     answers = []

@@ -15,7 +15,7 @@ from edge_agent.setup.inspection import load_key
 
 
 def load_config_if_any(args: argparse.Namespace) -> Config | None:
-    """Load the configuration where it is needed or can be had; a named file does without."""
+    """Load the configuration if it is needed or can be had; a named file does without."""
     if args.rings and all(Path(name).is_file() for name in args.rings) and not args.config.is_file():
         return None
     return load_config(args.config)
@@ -24,7 +24,7 @@ def load_config_if_any(args: argparse.Namespace) -> Config | None:
 def find_rings(
     args: argparse.Namespace, config: Config | None, *, with_mirrors: bool = False
 ) -> Iterator[tuple[str, Path]]:
-    """Yield name and path of every ring that is named, or of all; UsageError where a word names none."""
+    """Yield name and path of every ring that is named, or of all; UsageError if a word names none."""
     if not args.rings:
         assert config is not None
         for camera, quality in config.rings():

@@ -154,6 +154,7 @@ def _rows(overview: Overview, time_zone: str) -> dict[str, list[int]]:
             continue
         share = cell.footage_ns / HOUR_NS
         mark = _FULL if share > 0.99 else _MOST if share > 0.5 else _SOME if share > 0 else _NONE
+        # The hour that clocks show twice has one mark: that of the fuller one.
         row[local.hour] = _ERASED if mark == _NONE and "erased" in cell.reasons else min(mark, row[local.hour])
     return rows
 

@@ -62,13 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the status once, or again and again; 0 where both processes answer, 1 otherwise."""
+    """Print the status once, or again and again; 0 if both processes answer, 1 otherwise."""
     config = load_config(args.config)
     while True:
         status: dict[str, dict[str, Any]] = {name: _ask(config, name) for name in _PROCESSES}
         if args.json:
             print_json(status)
         else:
+            # ECMA-48: cursor home, then erase the page.
             if args.watch:
                 print("\x1b[H\x1b[2J", end="")
             _print(status, config)

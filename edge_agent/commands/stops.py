@@ -75,8 +75,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tell the process whose business it is."""
+    """Send the command to its process: pauses of recording to the recorder, the rest to the releaser."""
     config = load_config(args.config)
+    # First: a misspelt camera must end the command, or its owner would take it for paused.
     is_on = args.camera == "*" or config.demand_camera(args.camera).enabled
     if args.command == "revoke":
         answer = call(config.control_path("releaser"), "revoke", camera=args.camera)
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         print_text("requests are refused from now on; to give it again: edge-agent consent sign")
         return 0
     path = config.control_path("recorder" if args.what == "recording" else "releaser")
+    # Signed, unlike a pause: whoever may write to the socket may tighten, and only the owner may loosen.
     if args.command == "resume":
         signed = sign_owner_order(config, "resume", {"what": args.what, "camera": args.camera}, args.passphrase_file)
         paused = call(path, "order", jws=signed)["paused"]

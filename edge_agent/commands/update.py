@@ -1,4 +1,4 @@
-"""``edge-agent update``: look for a newer release, install it, go back where it does not start."""
+"""``edge-agent update``: look for a newer release, install it, go back if it does not start."""
 
 import argparse
 import fcntl
@@ -24,7 +24,7 @@ from edge_agent.uplink.inbound.gateway_clock import open_gateway_clock
 from edge_agent.uplink.owner.update_notes import FOLDER, write_note
 
 OFFERED = 10
-"""Exit code of ``--check`` where there is a newer release."""
+"""Exit code of ``--check`` if there is a newer release."""
 _DESCRIPTION = """\
 Look for a newer release of this program and install it. Its package is taken only if two of the three keys of the
 release say so, and the list of releases is of these days. Recording stops for the seconds of a restart; a release that
@@ -80,6 +80,7 @@ def make_procedure(config: Config, folder: Path, url: str | None) -> Procedure:
 
 def note_outcome(config: Config, outcome: Outcome) -> None:
     """Leave a note for the ledger; an offer is noted once."""
+    # An offer's name has no time in it: the same offer is the same file.
     name = f"offered-{outcome.after}" if outcome.what == "offered" else f"{time.time_ns() // 10**9}-{outcome.after}"
     members = {"what": outcome.what, "from": outcome.before, "to": outcome.after, "why": outcome.why}
     write_note(config.state_dir / FOLDER, name, members)

@@ -37,7 +37,7 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class CameraConsent:
-    """The state of one camera's consent; ``until`` in UTC where a signature was read; ``why`` of VOID."""
+    """The state of one camera's consent; ``until`` in UTC if a signature was read; ``why`` of VOID."""
 
     state: ConsentState
     mode: str

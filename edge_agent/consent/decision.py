@@ -27,6 +27,7 @@ from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Gran
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
 
 SKEW_NS = 60 * SECOND_NS
+"""So far the owner's clock may be from the gateway's when an approval is signed."""
 _STOPS = frozenset({"release-paused", "camera-paused", "consent-revoked"})
 
 
@@ -121,6 +122,7 @@ def decide_again(
     against = [each for each in general if each.code not in UNKNOWN and (believed or each.code not in TIMED)]
     refused = [reason for finding in findings if finding.is_denied for reason in finding.reasons]
     unknown = [reason for finding in findings if finding.is_unknown for reason in finding.reasons]
+    # The owner saw this one: an approval is compared with it, not with what is left now.
     stored = bound
     bound, narrowed = _meet(bound, findings)
     refused += narrowed
@@ -232,6 +234,7 @@ def _meet(bound: Bound, findings: Iterable[CameraFindings]) -> tuple[Bound, list
             else:
                 kept.append(met)
                 houses.append(case.house)
+    # Only longer: a cooling-off that the owner shortens counts for new requests (O9).
     longest = max([bound.cooling_off, *(house.cooling_off for house in houses)])
     escrow = bound.escrow and all(house.escrow for house in houses)
     return replace(bound, cameras=tuple(kept), escrow=escrow, cooling_off=longest), left
@@ -247,7 +250,7 @@ def _problem_of(approval: Approval, admitted: Admitted, offers: Offers, now: Utc
     if not set(approval.cameras) <= set(offers.names) or not request.window.contains(approval.window):
         return reason_of_request("approval-outside-ask")
     if not admitted.arrived_at - SKEW_NS <= approval.signed_at <= now + SKEW_NS:
-        return reason_of_request("approval-mismatch")  # nobody can have meant this request by it
+        return reason_of_request("approval-mismatch")  # signed before the request came, or after now
     return None
 
 

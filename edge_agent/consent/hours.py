@@ -150,6 +150,7 @@ def _pieces(window: Window, zone: tzinfo) -> Iterator[tuple[Window, int]]:
         offset_ns = _offset(start, zone)
         end = start
         while end < window.end:
+            # By the hour: no zone of the tz database has ever changed its offset twice within a day.
             probe = UtcNs(min(end + 3600 * SECOND_NS, window.end))
             if _offset(probe, zone) != offset_ns:
                 end = _first_change(end, probe, offset_ns, zone)

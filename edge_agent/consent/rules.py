@@ -143,6 +143,7 @@ def _age(case: Case) -> Reason | None:
 
 
 def _hours(case: Case) -> Reason | None:
+    # A clip outside of the incident has a rule of its own.
     outside = case.allowed_window() is not None and not case.windows()
     return _unless(not outside, case, "outside-hours")
 

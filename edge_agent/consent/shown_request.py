@@ -69,5 +69,6 @@ def say_cancel(not_before: UtcNs, release_by: UtcNs, number: int, zone: tzinfo) 
 
 def say_length(duration_ns: int) -> str:
     """Say a length in minutes and seconds, such as ``2 min 5 s``."""
+    # Rounded up: a part of a second leaves as well.
     minutes, seconds = divmod(-(-duration_ns // SECOND_NS), 60)
     return " ".join(part for part in (f"{minutes} min" * (minutes > 0), f"{seconds} s" * (seconds > 0)) if part)

@@ -22,7 +22,7 @@ def renewed_path(store_path: Path) -> Path:
 
 
 def find_gateway_name(path: Path, gateway: Ed25519PublicKey) -> str:
-    """Return the gateway's id of the installed enrolment file, or its own name where none is installed.
+    """Return the gateway's id of the installed enrolment file, or its own name if none is installed.
 
     Raises:
         ConfigError, CustodyError: There is a file, and it is wrong (see ``load_enrolment``).

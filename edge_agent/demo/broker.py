@@ -117,6 +117,7 @@ def _dependencies(options: tuple[str, ...]) -> list[str]:
     kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
     words = (*options, "depends", "--recurse", *(f"--no-{kind}" for kind in kinds), "mosquitto")
     output = _run(["apt-cache", *words], Path("/"))
+    # Lines that begin with a blank name a relation, "<…>" a virtual package, "|" an alternative.
     names = {line for line in output.splitlines() if line and not line.startswith((" ", "<", "|"))}
     return sorted(names - {"mosquitto"})
 
@@ -155,7 +156,7 @@ def write_config(folder: Path, files: BrokerFiles, *, port: int, rtcc_port: int)
     """Write ``mosquitto.conf`` and its ACL into ``folder``, which also takes the sessions.
 
     Args:
-        folder: Its own folder; made where missing.
+        folder: Its own folder; made if it is missing.
         files: As absolute paths.
         port: For gateways.
         rtcc_port: For the RTCC's own programs.
@@ -168,6 +169,7 @@ def write_config(folder: Path, files: BrokerFiles, *, port: int, rtcc_port: int)
         _LISTENER.format(port=number, host=HOST, files=files, forced=forced)
         for number, forced in ((port, "true"), (rtcc_port, "false"))
     )
+    # The user's own name: started by root, mosquitto would become `mosquitto`, which may not read these files.
     config.write_text(_CONFIG.format(folder=folder, acl=acl, user=getpass.getuser()) + listeners)
     config.chmod(0o600)
     return config

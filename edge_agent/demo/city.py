@@ -40,7 +40,7 @@ class City:
     """An RTCC that runs while the context lasts, and ends with it; the folder stays.
 
     Args:
-        folder: Its own; made where missing. ``home/`` in it is the RTCC's home, ``receiver.log`` and
+        folder: Its own; made if it is missing. ``home/`` in it is the RTCC's home, ``receiver.log`` and
             ``broker/mosquitto.log`` tell of failures.
     """
 
@@ -67,7 +67,7 @@ class City:
         self.stop()
 
     def _start_servers(self) -> None:
-        """Start both, on other ports where somebody took one that was free a moment ago."""
+        """Start both; on other ports, if another program took one that was free a moment ago."""
         for attempt in range(_ATTEMPTS):
             try:
                 self.start_broker()
@@ -110,6 +110,7 @@ class City:
                 stdout=log_file,
                 stderr=log_file,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # Ctrl-C at the terminal ends the demonstration, which then ends the receiver.
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S

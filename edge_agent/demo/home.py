@@ -118,6 +118,7 @@ class TrialHome:
         config_dir = self.config_path.parent
         config_dir.mkdir(parents=True)
         # A passphrase without a person who remembers it: the trial ends with its folder.
+        # Made with its mode before it holds anything.
         self.passphrase_path.touch(mode=0o600)
         self.passphrase_path.write_text(secrets.token_urlsafe(24) + "\n")
         self.write_config()
@@ -180,7 +181,7 @@ class TrialHome:
         return done.stdout
 
     def start(self, *names: str) -> None:
-        """Start ``record`` and ``release`` (both where none is named), each a process of its own."""
+        """Start ``record`` and ``release`` (both if none is named), each a process of its own."""
         for name in names or ("record", "release"):
             log_path = self.folder / f"{name}.log"
             with log_path.open("ab") as log_file, hold_interrupts():
@@ -194,7 +195,7 @@ class TrialHome:
                 )
 
     def stop(self, *names: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End processes (all where none is named); again does nothing."""
+        """End processes (all if none is named); again does nothing."""
         for name in names or tuple(self.processes):
             process = self.processes.pop(name, None)
             if process is None or process.poll() is not None:

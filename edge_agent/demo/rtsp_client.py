@@ -88,6 +88,7 @@ class Client:
 
     def offer(self, unit: CodedUnit) -> None:
         """Queue one access unit; a full queue drops it and everything up to the next keyframe."""
+        # Never waits: the thread of the source must keep the camera's time, whatever a client does.
         if not self.is_playing or unit.medium not in self._transports:
             return
         opens = unit.is_keyframe and unit.medium == 0
@@ -127,6 +128,7 @@ class Client:
             lines.append(f"Content-Length: {len(body)}")
         with self._write_lock:
             self._connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        # After the answer has left: media before it would reach a client that does not expect any.
         if request.method == "PLAY" and status == 200:
             self._server.wants_keyframe()
             self.is_playing = True
@@ -137,6 +139,7 @@ class Client:
 
     def _handle(self, request: RtspRequest) -> tuple[int, list[tuple[str, str]], bytes]:
         server = self._server
+        # As cameras do: OPTIONS is answered without a login.
         if request.method == "OPTIONS":
             return 200, [("Public", "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, TEARDOWN")], b""
         if is_stale := self._is_stale(request):
@@ -216,6 +219,7 @@ class Client:
             packet = rtp.encode_rtp(
                 payload,
                 marker=number == len(unit.payloads) - 1,
+                # The fault changes the lowest bit: another type than the description announces.
                 payload_type=medium.payload_type ^ server.is_on("wrong-payload"),
                 sequence=transport.sequence,
                 ticks=unit.ticks,
@@ -229,6 +233,7 @@ class Client:
             report = rtp.encode_sender_report(transport.ssrc, self._reported_utc(unit), unit.ticks, *counts)
             self._put(stream, transport, report, 1)
         if stream:
+            # One lock for media and answers: a response in the middle of a frame would break the stream.
             with self._write_lock:
                 middle = len(stream) // 2
                 self._connection.sendall(stream[:middle])
@@ -252,6 +257,7 @@ class Client:
 
 def _bind_pair() -> tuple[socket.socket, socket.socket]:
     """Bind an even UDP port for RTP and the next one for RTCP."""
+    # RFC 3550, 11: RTP has an even port, RTCP the next one.
     while True:
         first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         first.bind(("127.0.0.1", 0))

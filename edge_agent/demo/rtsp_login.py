@@ -29,6 +29,7 @@ class Account:
             named = f", algorithm={algorithm}" if algorithm else ""
             stale = ", stale=true" if is_stale else ""
             offers.append(f'Digest realm="{_REALM}", nonce="{nonce}"{named}{stale}')
+        # The fault `sha256-then-md5` offers Basic beside them.
         offers += [f'Basic realm="{_REALM}"'] if len(algorithms) > 1 and algorithms[-1] == "MD5" else []
         return [("WWW-Authenticate", offer) for offer in offers]
 
@@ -43,9 +44,11 @@ class Account:
         if scheme != "Digest":
             return False
         given = dict(re.findall(r'(\w+)="?([^",]*)"?', rest))
+        # RFC 2617, 3.2.1: MD5 if none is named.
         algorithm = given.get("algorithm", "MD5")
         if algorithm not in {each or "MD5" for each in algorithms}:
             return False
+        # RFC 2617, 3.2.2.1, without `qop`, which no challenge of ours offers.
         digest = _sha256 if algorithm == "SHA-256" else _md5
         first = digest(f"{self.username}:{_REALM}:{self.password}")
         second = digest(f"{request.method}:{given.get('uri', '')}")

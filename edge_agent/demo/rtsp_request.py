@@ -30,6 +30,7 @@ def read_request(stream: BinaryIO) -> RtspRequest | None:
             return None
         if first != b"$":
             break
+        # RFC 2326, 10.12: "$", channel, u16 length, packet.
         header = stream.read(3)
         stream.read(int.from_bytes(header[1:], "big"))
     lines: list[str] = []

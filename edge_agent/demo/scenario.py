@@ -68,7 +68,7 @@ class Scenario:
         self._place = Place(LAT, LON)
 
     def run(self) -> None:
-        """Run all of it; raises where a step ends otherwise than named, and ends what was started in any case."""
+        """Run all of it; raises if a step ends otherwise than named, and ends what was started in any case."""
         with self._step("find mosquitto: installed, else unpacked from the distribution's packages, without root"):
             print(f"   {find_mosquitto().path}")
         with ExitStack() as stack:

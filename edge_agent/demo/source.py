@@ -33,10 +33,12 @@ AnyPacket: TypeAlias = "av.Packet[Stream]"
 log = logging.getLogger(__name__)
 
 VIDEO_RATE = 90_000
+# Payload types: static ones of RFC 3551, section 6; dynamic ones from 96 on.
 _AUDIO_TYPES = {"pcm_mulaw": 0, "pcm_alaw": 8}
 _DYNAMIC_VIDEO, _DYNAMIC_AUDIO, _JPEG = 96, 97, 26
 _DRIFT_PPM = 300
 _TICKS = {"slow-ticks": (21, 25), "fast-ticks": (27, 25)}
+"""By fault: so many steps of RTP time for so many true ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,11 @@ def describe_video(codec: str, keyframe: bytes) -> Medium:
         return Medium("video", codec, _JPEG, VIDEO_RATE, "JPEG/90000", "")
     nals = rtp.split_annexb(keyframe)
     sets: dict[int, str] = {}
+    # NAL unit types: in H.264 SPS 7 and PPS 8, in H.265 VPS 32, SPS 33 and PPS 34.
     for nal in nals:
         sets.setdefault(nal[0] & 0x1F if codec == "h264" else nal[0] >> 1 & 0x3F, base64.b64encode(nal).decode())
     if codec == "h264":
+        # RFC 6184, 8.1: profile-level-id is the three bytes behind the SPS's first.
         profile = next(nal[1:4].hex() for nal in nals if nal[0] & 0x1F == 7)
         fmtp = f"packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={sets[7]},{sets[8]}"
         return Medium("video", codec, _DYNAMIC_VIDEO, VIDEO_RATE, "H264/90000", fmtp)
@@ -109,8 +113,10 @@ def describe_audio(codec: str, rate: int, channels: int, extradata: bytes) -> Me
     if codec in _AUDIO_TYPES:
         name = "PCMU" if codec == "pcm_mulaw" else "PCMA"
         return Medium("audio", codec, _AUDIO_TYPES[codec], rate, f"{name}/{rate}/{channels}", "")
+    # RFC 7587, 7: 48000 and two channels, whatever the sound is.
     if codec == "opus":
         return Medium("audio", codec, _DYNAMIC_AUDIO, 48_000, "opus/48000/2", "sprop-stereo=0")
+    # RFC 3640, 3.3.6: mode AAC-hbr, with the widths that `rtp.pack_aac` writes.
     fmtp = "streamtype=5;profile-level-id=1;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config="
     return Medium("audio", codec, _DYNAMIC_AUDIO, rate, f"MPEG4-GENERIC/{rate}/{channels}", fmtp + extradata.hex())
 
@@ -123,6 +129,7 @@ class CameraClock:
         self._plan = plan
         self._started_boot = clock.boot()
         self._started_utc = clock.utc()
+        # RFC 3550, 5.1: a random start. With 31 bits of 32 it is six hours at least until RTP time wraps.
         self._first_ticks = random.getrandbits(31)
 
     def boot(self) -> MonoNs:
@@ -193,6 +200,7 @@ class LiveSource:
             if stop.wait(max(0, due - self._clock.boot()) / SECOND_NS):
                 return
             wanted = self._wanted_variant(due)
+            # A new encoder begins with a keyframe, as a camera does after a change of its settings.
             if wanted != variant:
                 encoder, variant = _VideoEncoder(settings, wanted), wanted
             keyframe = self._keyframe_wanted.is_set()
@@ -256,6 +264,7 @@ class _VideoEncoder:
         width, height = self._context.width, self._context.height
         pixels = draw_picture(time, width, height, self._settings.label)
         if dark:
+            # Luma's black in limited range; the rows below hold chroma.
             pixels[:height] = 16
         frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
         frame.pts, frame.time_base = number, Fraction(1, self._settings.fps)
@@ -268,6 +277,7 @@ class _VideoEncoder:
 
     def first_keyframe(self) -> bytes:
         """Encode one grey picture and return its bytes, parameter sets included."""
+        # Planar 4:2:0: half as many rows again hold both planes of chroma.
         grey = np.full((self._context.height * 3 // 2, self._context.width), 128, np.uint8)
         frame = av.VideoFrame.from_ndarray(grey, format="yuv420p")
         frame.pts, frame.time_base = 0, Fraction(1, self._settings.fps)
@@ -289,6 +299,7 @@ class _Voice:
         context.flags |= 1 << 22  # global header: AAC without ADTS
         context.open()
         self._context = context
+        # G.711 has no frames: packets of 20 ms.
         self._samples = context.frame_size or self._rate // 50
         self._sent = 0
         self.medium = describe_audio(codec, self._rate, 1, bytes(context.extradata or b""))
@@ -336,6 +347,7 @@ class LoopSource:
                     if coded.size:
                         ends[place] = max(ends[place], self._take(place, packet.stream, coded))
         self._units.sort(key=lambda unit: unit.sent_at)
+        # A lap lasts as long as the video: its pictures must follow each other without a hole.
         self._duration = ends[0]
 
     def _take(self, place: int, stream: Stream, packet: AnyPacket) -> Fraction:

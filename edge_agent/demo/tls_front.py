@@ -57,6 +57,7 @@ class TlsFront:
 
 def _carry_once(client: ssl.SSLSocket, backend: socket.socket) -> bool:
     """Pass on the bytes that are there in either direction; False at the end of either."""
+    # Bytes that TLS has decrypted already make no socket readable: `pending` tells of them.
     ready, _, _ = select.select([client, backend], [], [], 0 if client.pending() else _POLL_S)
     if client in ready or client.pending():
         data = client.recv(_PIECE_BYTES)

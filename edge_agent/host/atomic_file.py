@@ -22,10 +22,10 @@ def write_small_file(path: Path, content: bytes, *, mode: int = 0o640, durable: 
 
 
 def write_new_file(path: Path, content: bytes, mode: int) -> None:
-    """Write a file, durably; FileExistsError where there is one already."""
+    """Write a file, durably; FileExistsError if there is one already."""
     draft = _write_draft(path, content, mode, durable=True)
     try:
-        os.link(draft, path)  # unlike rename, refuses where the file is there
+        os.link(draft, path)  # unlike rename, refuses if the file is there
     finally:
         draft.unlink()
     sync_folder(path.parent)

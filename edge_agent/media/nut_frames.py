@@ -1,7 +1,7 @@
 """Takes the frames out of a NUT file that ``nut_writer`` wrote, in plain Python.
 
-Owns nothing but that form: of any other file, and of one with a single wrong byte around its frames, it says that it is
-another, and FFmpeg's demuxer is asked. Pure: bytes in, nothing opened.
+Owns nothing but that form: any other file, and one with a single wrong byte around its frames, raises
+``OtherNutError``, and the caller asks FFmpeg's demuxer. Pure: bytes in, nothing opened.
 """
 
 from edge_agent.media.nut_writer import (
@@ -16,6 +16,7 @@ from edge_agent.media.nut_writer import (
 )
 
 _MOST_TRACKS = 16
+# Seven bits in each byte: enough for 64.
 _VINT_BYTES = 10
 _PTS_BITS = 62
 
@@ -42,6 +43,7 @@ def split_header(data: bytes) -> tuple[bytes, int]:
         at, tracks = _read_vint(data, at)
         at, distance = _read_vint(data, at)
         at, bases = _read_vint(data, at)
+        # Numerator and denominator of each time base.
         for _ in range(2 * min(bases, _MOST_TRACKS)):
             at, _number = _read_vint(data, at)
         # Then the frame codes, no elision headers, and the checksum.
@@ -62,7 +64,7 @@ def read_frames(data: bytes, at: int, tracks: int) -> list[NutFrame]:
     Args:
         data: The whole file.
         at: The end of its headers.
-        tracks: How many there are.
+        tracks: The number of its tracks.
 
     Raises:
         OtherNutError: There is anything else than syncpoints and frames as ``nut_writer`` writes them.
@@ -71,6 +73,7 @@ def read_frames(data: bytes, at: int, tracks: int) -> list[NutFrame]:
     since = at
     try:
         while at < len(data):
+            # Four codes for each track, as ``nut_writer.frame_codes`` lists them: bit 0 a keyframe, bit 1 a long frame.
             code = data[at] - 1
             if data[at] == SYNCPOINT[0]:
                 if data[at : at + 8] != SYNCPOINT:
@@ -104,6 +107,7 @@ def read_frames(data: bytes, at: int, tracks: int) -> list[NutFrame]:
 
 def _skip_packet(data: bytes, at: int) -> tuple[int, int]:
     """Return where the body of a packet begins, and where the packet ends."""
+    # NUT, "packet_header": start code (8), `forward_ptr`, and behind a large one a checksum (4).
     begin, length = _read_vint(data, at + 8)
     if length > LONG_PACKET_BYTES:
         begin += 4

@@ -142,7 +142,7 @@ class NetworkLoop:
         return turned and (not self._calls.is_connected() or now - self.last_heard <= 2 * self._limit_ns())
 
     def drop_socket(self) -> None:
-        """Cut the connection where it is: the broker publishes our last will and keeps our session. Any thread."""
+        """Cut the connection without a word: the broker publishes our last will and keeps our session. Any thread."""
         connection: Any = self._client.socket()
         if connection is not None:
             with contextlib.suppress(OSError):  # closed already

@@ -1,8 +1,8 @@
 """The application: its addresses, and the act of each form.
 
-Owns the routes and their users: a paired device, or a browser that is about to become one. Every handler runs in
-a thread of its own, for the processes are asked over sockets that block. GETs read only; every POST carries the
-device's token (beside what ``guard`` has demanded) and ends in a redirect.
+Owns the routes and their users: a paired device, or a browser that is about to become one. Handlers run in the thread
+pool, for they ask the processes over sockets that block. A GET changes nothing but the day on which its device was
+seen, and one to the desk draws a ticket; every POST of a device carries its token (beside what ``guard`` demands).
 """
 
 import hashlib
@@ -85,7 +85,7 @@ class Pages:
     Args:
         processes: The source of everything that is shown.
         devices: The devices that may look.
-        pairing: How a browser becomes one of them.
+        pairing: Makes a browser one of them.
         clock: The wall clock, for pauses.
         ca_pem: The authority's certificate, for a device that wants to trust it.
         desk: The address of the desk, for links to acts that loosen.
@@ -100,7 +100,8 @@ class Pages:
         self._templates = Templates("edge_agent.page")
 
     def routes(self) -> list[Route]:
-        """Every address of the page."""
+        """Return every address of the page."""
+        # First: Starlette looks the kind of `{number:request}` up as a route is made.
         allow_numbers()
         number = "{number:request}"
         return [
@@ -198,7 +199,7 @@ class Pages:
         return PlainTextResponse(self._mark())
 
     def _mark(self) -> str:
-        """Return a digest of the home page and the requests: the browser looks whether it changed."""
+        """Return a digest of the home page and the requests: the browser loads the page anew if it changes."""
         cameras = self._processes.look("recorder", "status").members.get("cameras", {})
         status = self._processes.look("releaser", "status").members
         shown = [(name, each.get("state"), each.get("reason")) for name, each in sorted(cameras.items())]

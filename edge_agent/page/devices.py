@@ -1,7 +1,7 @@
 """The devices that may use the page: paired once by a code from the gateway, listed, taken off at once.
 
-Owns the list and its file. A device holds 32 random bytes in a cookie; here lies their SHA-256 alone, so that a reader
-of the file cannot become a device. Safe from any thread.
+Owns the list and its file. A device holds 32 random bytes in a cookie; the file holds only their SHA-256, so that its
+reader cannot become a device. Safe from any thread.
 """
 
 import hashlib
@@ -78,8 +78,8 @@ class Devices:
         digest = _digest(secret)
         today = encode_rfc3339(self._utc())[:10]
         with self._lock:
-            # All are compared, each in constant time: how long it takes tells nothing of which one
-            # nearly fits.
+            # All are compared, each in constant time: the time taken does not tell which one nearly
+            # fits.
             found = [each for each in self._devices.values() if hmac.compare_digest(each.secret_sha256, digest)]
             if not found:
                 return None

@@ -48,7 +48,7 @@ class CameraView:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """One request: on the list, and in full where ``offers`` and the like were asked for."""
+    """One request: on the list, and in full if the releaser was asked for it alone."""
 
     number: int
     who: str
@@ -129,6 +129,7 @@ class Reader:
         found = []
         for name, camera in sorted(status.get("cameras", {}).items()):
             camera_id, _, quality = name.rpartition(".")
+            # Each camera has a main stream; the substream would be a second line for the same picture.
             if quality != "main":
                 continue
             state, reason = str(camera.get("state", "unknown")), str(camera.get("reason", ""))
@@ -179,6 +180,7 @@ class Reader:
             masks = f", {words(BLACKED_OUT[areas > 1], count=areas)}" if areas else ""
             for window in each["windows"]:
                 start, end = parse_rfc3339(window["start"]), parse_rfc3339(window["end"])
+                # Rounded up: a part of a second leaves as well.
                 length = say_length(-(-(end - start) // SECOND_NS), words)
                 lines.append(f"{self.title(each['camera'])}: {self._span(window)} ({length}), {sound}{masks}")
         return lines
@@ -229,6 +231,7 @@ def say_house(
     cameras: Sequence[CameraView], waiting: int, paused: Sequence[str], problems: Sequence[str], words: Words = ENGLISH
 ) -> tuple[str, bool]:
     """Return the one sentence of the home page, and whether all is well."""
+    # Before all else: of a process that does not answer nothing that follows is known.
     if problems:
         return words("The gateway does not answer in part. What is shown may be old."), False
     running = sum(each.is_recording for each in cameras)

@@ -164,6 +164,7 @@ def _say_reason(reason: Mapping[str, Any]) -> str:
 
 def say_length(seconds: int, words: Words = ENGLISH) -> str:
     """Say a length in its two largest units: ``2 days 3 h``, ``1 h 20 min``, ``45 s``."""
+    # From ten minutes on seconds say nothing.
     for size, unit, below, smaller in ((86400, "days", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
             count, rest = seconds // size, seconds % size // below

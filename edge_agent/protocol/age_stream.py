@@ -49,7 +49,7 @@ class _Pieces(io.RawIOBase):
 
 
 class _Splitter:
-    """Keeps the header, passes on the payload; the header too where it belongs in front of it."""
+    """Keeps the header, passes on the payload; the header too if it belongs in front of it."""
 
     def __init__(self, out: IO[bytes], *, header_inside: bool) -> None:
         self._out, self._header_inside = out, header_inside

@@ -56,7 +56,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something asked for that does not come: a stable code, and the camera where it is about one."""
+    """Something asked for that does not come: a stable code, and the camera if it is about one."""
 
     code: str
     camera: str | None = None

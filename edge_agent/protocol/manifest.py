@@ -73,7 +73,7 @@ class RecordSpan(WireModel):
     end: ClockMoment
 
     def window(self) -> Window:
-        """Return the value; ValueError where it is empty."""
+        """Return the value; ValueError if it is empty."""
         return Window(self.start, self.end)
 
 
@@ -103,7 +103,7 @@ class ConsentPart(WireModel):
     waiver_sha256: Sha256
     decided_at: ClockMoment
     approved_by: Kid | None
-    """Thumbprint of the owner's key; null where the signed terms allow it without asking."""
+    """Thumbprint of the owner's key; null if the signed terms allow it without asking."""
 
 
 class OrderPart(WireModel):
@@ -315,7 +315,7 @@ def _parse_either(raw: bytes) -> jws.Jws[Any]:
 
 
 def verify_manifest(raw: bytes, gateway: Ed25519PublicKey) -> Manifest | ExportManifest:
-    """Read ``manifest.jws`` and verify the gateway's signature; EvidenceError where it does not verify."""
+    """Read ``manifest.jws`` and verify the gateway's signature; EvidenceError if it does not verify."""
     manifest, message = parse_manifest(raw)
     try:
         jws.verify(message, {thumbprint(gateway): gateway})

@@ -11,7 +11,7 @@ from edge_agent.units import UtcNs, Window
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: a stable code (PROTOCOL 4), a plain sentence, and the camera where it is about one."""
+    """Why: a stable code (PROTOCOL 4), a plain sentence, and the camera if it is about one."""
 
     code: str
     sentence: str
@@ -32,7 +32,7 @@ class CameraGrant:
     camera: str
     quality: Quality
     windows: tuple[Window, ...]
-    """In order, disjoint; more than one where the owner's hours cut the request."""
+    """In order, disjoint; more than one if the owner's hours cut the request."""
     audio: bool
     """Whether sound may leave."""
     masks: tuple[Mask, ...]

@@ -58,6 +58,7 @@ class EraseCommands:
                 continue
             erased[name] = [_describe(block) for block in blocks]
             log.warning("erased stream=%s blocks=%d uid=%d", name, len(blocks), peer.uid)
+        # Also of a ring that failed: its mirror holds the same footage.
         failed |= self._mirrors([*erased, *failed])
         return {"erased": erased, "failed": failed}
 

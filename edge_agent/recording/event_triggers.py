@@ -119,7 +119,7 @@ class Triggers:
             listener.close()
 
     def firing(self, camera: Camera, trigger: Trigger) -> Callable[[], None]:
-        """Return what a trigger of an event-only camera does when it fires: it opens the gate that stands then."""
+        """Return a function for a trigger of an event-only camera: it opens the gate that stands when it is called."""
 
         def fire() -> None:
             gate = self._gates.get(camera.id)
@@ -152,6 +152,7 @@ class Triggers:
             broker |= {"username": login.username, "password": login.password}
         settings = {
             "broker": broker,
+            # A fresh one: a broker ends the older of two connections with one id (MQTT 5, 3.1.4).
             "client_id": f"edge-agent-{secrets.token_hex(6)}",
             "triggers": [{"topic": trigger.topic, "payload": trigger.payload} for trigger, _ in topics],
         }

@@ -53,7 +53,7 @@ class Mirrors:
 
     Args:
         every_s: Between two rounds.
-        now: Returns what time it is; None if nobody knows for sure, and then nothing expires.
+        now: Returns the time; None while the clock is not believed, and then nothing expires.
     """
 
     def __init__(self, every_s: float = EVERY_S, now: Callable[[], UtcNs | None] = lambda: None) -> None:
@@ -131,6 +131,7 @@ class Mirrors:
 
     def _main(self) -> None:
         while not self._stop.is_set():
+            # First: a wish that comes during the round begins another one.
             self._wake.clear()
             with self._lock:
                 mirrors = dict(self._mirrors)
@@ -152,6 +153,7 @@ class Mirrors:
                 log.exception("mirror failed stream=%s", name)
         with self._lock:
             mirror.trouble, mirror.tried_s = trouble, began_s
+            # By the round's begin: an erasure that was asked for during it may not be in the copy.
             if not trouble:
                 mirror.good_s = began_s
                 if mirror.erase_asked_s <= began_s:

@@ -25,6 +25,7 @@ ORDER_TYP = "owner-order+jws"
 ORDER_MAX_AGE_NS = 5 * MINUTE_NS
 ORDER_SKEW_NS = 5 * SECOND_NS
 _MEMBERS = frozenset({"gateway", "order_id", "iat", "order"})
+# Only the owner's own get here, and each counts for five minutes: nobody signs so many meanwhile.
 _USED_ORDERS = 256
 
 
@@ -72,6 +73,7 @@ class UsedOrders:
             if order_id in self._used:
                 raise DenialError("order-reused", "This order was used before.")
             used = [*self._used, order_id][-_USED_ORDERS:]
+            # Before the order is carried out: after a kill it must not count a second time.
             try:
                 write_small_file(self._path, json.dumps({"used": used}).encode(), durable=True)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Which streams' pictures are looked at, and the reason: their health, and motion where it opens a camera.
+"""Which streams' pictures are looked at, and the reason: their health, and motion if it opens a camera.
 
 Part of the recorder process; the looking is done in one child for all cameras (``capture.pictures.analyser``).
 """
@@ -71,7 +71,7 @@ class PictureWatches:
         self._watch.close()
 
     def look_of(self, camera: Camera, quality: QualityName) -> Look | None:
-        """Return what a stream's keyframes are looked at for; None for nothing."""
+        """Return the other use of a stream's keyframes; None if there is none."""
         return self._looks.get(f"{camera.id}.{quality}")
 
     def facts(self, camera_id: str) -> Mapping[str, Any]:
@@ -85,7 +85,7 @@ class PictureWatches:
 
 
 def _motion_of(camera: Camera, triggers: Triggers) -> Callable[[float], None] | None:
-    """Return what is told of motion; None for a camera that does not wait for it."""
+    """Return a function to call on motion; None for a camera that does not wait for it."""
     wanted = [trigger for trigger in camera.triggers if isinstance(trigger, MotionTrigger)]
     if camera.record != "on_event" or not wanted:
         return None

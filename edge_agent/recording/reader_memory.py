@@ -71,6 +71,7 @@ class ReaderMemory:
             need = self._needs.get(name)
             if need is None:
                 return ""
+            # A time in the future was noted under a wrong clock, and would hold for longer than a week.
             is_young = 0 <= self._now() - need.since_ns < HOLDS_NS
             if is_young and (need.address, need.version) == (address, self._version):
                 return FFMPEG

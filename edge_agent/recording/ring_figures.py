@@ -24,6 +24,7 @@ class RingFigures:
 
     def count_gap(self, reason: str, duration_ns: int) -> None:
         """Count a time without footage, by its reason."""
+        # A new dict each time: another thread may be reading the one before.
         self.gap_ns = {**self.gap_ns, reason: self.gap_ns.get(reason, 0) + duration_ns}
 
     def facts(self) -> Mapping[str, Any]:

@@ -47,12 +47,12 @@ class KnownRingIds:
             log.error("memory of rings cannot be read; the rings that are there now are remembered path=%s", path)
 
     def find(self, name: str) -> Pin | None:
-        """Return the pin of a stream, or None where none was opened yet."""
+        """Return the pin of a stream, or None if none was opened yet."""
         with self._lock:
             return self._pins.get(name)
 
     def remember(self, name: str, pin: Pin) -> None:
-        """Pin a stream's ring; durable on return. RingError where it cannot be saved."""
+        """Pin a stream's ring; durable on return. RingError if it cannot be saved."""
         with self._lock:
             if self._pins.get(name) != pin:
                 self._pins[name] = pin

@@ -58,7 +58,7 @@ class RingOpener:
         self._config = config
 
     def open(self, camera: Camera, quality: QualityName) -> RingWriter:
-        """Open a ring for writing, and make, move or resize it first where that is due.
+        """Open a ring for writing, and make, move or resize it first if that is due.
 
         Raises:
             RingPreparingError: That takes a while; ask again.
@@ -80,6 +80,7 @@ class RingOpener:
             ),
         )
         try:
+            # A kill between the move and the new pin left the old file; with the new pin nothing would find it again.
             if pin is not None and pin.path != path:
                 _drop_copy(pin.path, pin.ring_id)
             self._pins.remember(name, Pin(writer.superblock.ring_id, path))
@@ -114,6 +115,7 @@ class RingOpener:
         if pin is not None and pin.path != path and pin.path.exists() and not path.exists():
             source = pin.path
         if source.exists():
+            # Before it is moved or resized: another ring must stay as it is.
             if pin is not None:
                 _check_id(source, pin.ring_id)
             if source == path and not needs_move(path, size_bytes, block_bytes):
@@ -127,6 +129,7 @@ class RingOpener:
                 recorder_key=self._keys.recorder_key,
                 progress=progress,
             )
+        # A disk that is not mounted leaves an empty folder: a ring made there would fill the system's disk.
         if pin is not None:
             raise RingError(
                 f"ring is not there: path={path} expected={pin.ring_id.hex()}",
@@ -145,7 +148,7 @@ class RingOpener:
 
 
 def _check_id(path: Path, ring_id: bytes) -> None:
-    """Refuse another ring before anything of it is changed."""
+    """Raise RingError if another ring lies at a path."""
     found = load_superblock(path)
     if found.ring_id != ring_id:
         raise RingError(

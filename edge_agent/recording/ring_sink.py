@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_NS = 2 * SECOND_NS
 LONGEST_RETRY_NS = MINUTE_NS
 _MAYBE_UNSYNCED_NS = 5 * SECOND_NS
+"""If the ring fails, records of the last so many seconds count as lost: ``sync_every`` is 4 s at most."""
 _NOT_YET = "ring is not open yet"
 _PATIENCE_S = 1.5
 """How long a person's command waits for a disk that another thread waits for: the next ring must have its turn."""
@@ -39,7 +40,7 @@ class RingSink:
 
     Args:
         name: ``<camera>.<quality>``.
-        open_writer: Opens the ring, and makes it first where there is none.
+        open_writer: Opens the ring, and makes it first if there is none.
         clock: The gateway's clocks.
     """
 
@@ -90,7 +91,7 @@ class RingSink:
         self._store(_note(Kind.CLOCK, note.start_ns, note.boot_ns, note.facts))
 
     def tick(self) -> None:
-        """Sync, close, expire what is due; try again where the ring had failed."""
+        """Sync, close, expire what is due; try again if the ring had failed."""
         with self._turn():
             if self._writer is None:
                 self._reopen_if_due()
@@ -157,6 +158,7 @@ class RingSink:
 
         The thread that waits for that disk lets go of the ring then: a sink that comes after this one can open it.
         """
+        # Set without the lock: whoever holds it closes the writer at the end of its turn.
         self._is_closed = True
         if not self._lock.acquire(timeout=timeout_s):
             return False
@@ -224,6 +226,7 @@ class RingSink:
             self._recent.popleft()
 
     def _lose(self, draft: Draft | RunInfo) -> None:
+        # Runs and notes last no time: without footage or a gap there is no hole to tell.
         if isinstance(draft, Draft) and draft.duration_ns:
             self._lost_from = draft.start_ns if self._lost_from is None else min(self._lost_from, draft.start_ns)
 

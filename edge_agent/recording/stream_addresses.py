@@ -51,11 +51,11 @@ class Sources:
     def resolver(
         self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]
     ) -> Callable[[], Endpoint]:
-        """Return what finds a stream before each attempt to open it; it raises ``CaptureError``.
+        """Return a function that finds a stream before each attempt to open it; it raises ``CaptureError``.
 
         Args:
-            camera: Whose stream.
-            quality: Which one.
+            camera: The stream's camera.
+            quality: Its main stream or its substream.
             status: Returns the stream's status, once its thread runs.
         """
         url = camera.url if quality == "main" or camera.sub is None else camera.sub.url
@@ -63,7 +63,7 @@ class Sources:
         return lambda: self._endpoint(camera, quality, find_url())
 
     def onvif_device(self, camera: Camera) -> OnvifDevice:
-        """Return a camera's ONVIF service and login; CaptureError where the login is missing."""
+        """Return a camera's ONVIF service and login; CaptureError if the login is missing."""
         return make_device(camera, self._login_of(camera))
 
     def _make_finder(self, camera: Camera, quality: QualityName, status: Callable[[], StreamStatus]) -> StreamFinder:
@@ -97,6 +97,7 @@ class Sources:
             audio=camera.audio,
             trust=self._trust_of(camera, url),
             open_timeout_s=_open_timeout_ns(camera) / SECOND_NS,
+            # Without a motion trigger no session stays open between events: an attempt may wake the camera.
             is_patient=camera.record == "on_event" and not any(each.kind == "motion" for each in camera.triggers),
         )
 
@@ -106,6 +107,7 @@ class Sources:
         return self._readers.recall(f"{camera.id}.{quality}", camera.address(quality))
 
     def _trust_of(self, camera: Camera, url: str) -> Trust | None:
+        # The `tls` of an ONVIF camera is for its service as well: the stream that it names may be plain RTSP.
         if camera.tls is None or not url.startswith("rtsps://"):
             return None
         if camera.tls.pin is not None:

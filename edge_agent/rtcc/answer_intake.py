@@ -15,10 +15,10 @@ from edge_agent.rtcc.arrivals import Arrivals
 from edge_agent.rtcc.office.home import RtccHome
 
 BATCH = 128
-"""More than a worker beside others takes: here nobody else waits for a commit."""
+"""More than a worker beside others takes: here no other worker waits for a commit."""
 _IDLE_S, _AWAY_S = 0.5, 2.0
 _CLOSE_S = 15.0
-"""A transaction waits no longer for the file."""
+"""A transaction waits no longer for the file (``state.database``)."""
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,9 @@ class AnswerIntake:
     """Takes answers in until it is closed. Give ``arrivals.put`` to the connection.
 
     Args:
-        home: Whose state.
-        on_kept: Told of each answer once it is durable, on this thread.
-        on_fault: Told why nothing can be taken in any more; the broker keeps what was not acknowledged.
+        home: Holds the state.
+        on_kept: Gets each answer once it is durable, on this thread.
+        on_fault: Gets the reason if nothing can be taken in any more; the broker keeps what was not acknowledged.
     """
 
     def __init__(
@@ -46,13 +46,14 @@ class AnswerIntake:
         self._thread.start()
 
     def close(self) -> None:
-        """End after the turn that runs; what it did not come to is judged by the next one."""
+        """End after the turn that runs; the next process judges the rest."""
         self._stop.set()
         self.arrivals.wake()
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
+        # As after a full batch: what an earlier process left is judged before a message is waited for.
         judged = self._worker.batch
         while not self._stop.is_set():
             try:
@@ -64,6 +65,6 @@ class AnswerIntake:
             except ConfigError as error:
                 self._on_fault(error)
                 return
-            except Exception:  # a fault of ours in one message ends nobody's answers
+            except Exception:  # a fault of ours in one message must not end the answers of all gateways
                 log.exception("answers wait")
                 self._stop.wait(_AWAY_S)

@@ -29,7 +29,7 @@ class AnswerWorker:
     """One worker; one thread runs it.
 
     Args:
-        home: Whose state.
+        home: Holds the state.
         batch: How many messages are judged in one transaction.
         on_kept: Told of each answer that is news, once it is durable.
     """

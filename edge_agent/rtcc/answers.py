@@ -91,6 +91,7 @@ class Inbox:
 
     def judge(self, connection: "Connection", messages: Sequence[NewMessage | TakenMessage]) -> list[Judged]:
         """Verify messages in their order, and keep them inside the caller's transaction; durable once that is."""
+        # Two queries for the whole batch, not two for each message.
         known = Known(
             find_pins(connection, {each.gateway for each in messages}),
             find_asked(connection, {each.jti for each in messages}),
@@ -142,6 +143,7 @@ class Inbox:
             return self._keep_conflict(batch.connection, answer, raw, error)
         except EvidenceError as error:
             return Judged(fault=error)
+        # Progress is no event: a gateway could fill the audit with it.
         if answer.status is Status.UPLOADING:
             return Judged(answer)
         place = {"gateway": answer.gateway, "jti": answer.jti, "seq": answer.seq, "status": answer.status.value}
@@ -150,14 +152,14 @@ class Inbox:
     def answers(self, jti: str) -> Iterator[Answer]:
         """Yield the answers kept for one request, gateway by gateway, the last progress among them.
 
-        One that does not verify any more is left out, and said: a damaged row hides no other.
+        One that does not verify any more is left out and logged: a damaged row hides no other.
         """
         for gateway, raw in self._home.state.exchanges.answers(jti):
             if (answer := self.read_again(gateway, raw)) is not None:
                 yield answer
 
     def read_again(self, gateway: str, raw: bytes) -> Answer | None:
-        """Verify an answer that was kept; None, and said, if its row or its gateway's is damaged."""
+        """Verify an answer that was kept; None, with a line in the log, if its row or its gateway's is damaged."""
         try:
             return verify_answer(raw, gateway, self._keys(gateway))
         except (EvidenceError, CustodyError, ConfigError) as error:

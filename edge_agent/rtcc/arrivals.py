@@ -19,7 +19,7 @@ RECEIVE_MAXIMUM = 512
 others wait behind it in the broker's queue, and a commit takes as long for one message as for hundreds. At most 48 MB.
 """
 _GATHER_S, _GATHER_MOST = 0.02, 64
-"""How long a batch waits for more, once it has one message; as long as it has no more than so many."""
+"""So long a batch that has a message waits for the next one, while it has fewer than so many."""
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Arrivals:
         """Insert the next messages, commit, acknowledge; return how many there were.
 
         Args:
-            wait_s: For the first of them, in seconds; after it, those are waited for that come close behind it. With
-                0 only those are taken that are here.
+            wait_s: For the first of them, in seconds; then a little longer for those close behind it. 0 takes only
+                those that are here already.
 
         Raises:
             UnavailableError: The state cannot be reached; nothing was acknowledged, and the next call tries again.
@@ -79,7 +79,7 @@ class Arrivals:
 
 
 def _read_message(incoming: Incoming) -> NewMessage | None:
-    """Read of a message where it belongs; None, and said, if no worker could judge it."""
+    """Read the exchange that a message belongs to; None, with a line in the log, if no worker could judge it."""
     gateway = gateway_of(incoming.topic)
     if gateway is None or len(incoming.payload) > MAX_ANSWER_BYTES:
         log.warning("message refused: topic=%r bytes=%d", incoming.topic[:80], len(incoming.payload))

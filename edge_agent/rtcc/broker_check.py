@@ -161,7 +161,7 @@ class BrokerCheck:
         with self._client(self._gateway(name)):
             pass
         yield
-        # An end to it: nothing waits for a gateway that never was.
+        # Ends the session: the broker must keep nothing for a gateway that never existed.
         with self._client(self._gateway(name, clean_start=True, session_expiry_s=0)):
             pass
 
@@ -181,6 +181,7 @@ class BrokerCheck:
                     answer = connection.recv(4)
             except OSError:
                 continue
+            # CONNACK; a reason code from 0x80 on is a refusal (MQTT 5, section 2.4).
             if answer[:1] == b"\x20" and answer[3:4] < b"\x80":
                 raise EvidenceError(f"a client without a certificate was let in: port={port}")
 
@@ -316,7 +317,7 @@ class BrokerCheck:
                     raise EvidenceError("a request that waited for a gateway was lost by the restart")
 
     def _probe_revoked(self) -> None:
-        with self._rtcc_client():  # It is there, and lets in who was not revoked.
+        with self._rtcc_client():  # The broker is up, and lets in a certificate that is not revoked.
             pass
         client = self._client(self._gateway(self.one, clean_start=True, session_expiry_s=0))
         try:

@@ -49,7 +49,7 @@ The whole way, step by step, is in docs/rtcc.md.
 
 
 def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """Return the parser of the command that was typed; of all where nothing is given."""
+    """Return the parser of the command that was typed; of all if nothing is given."""
     return command_line.build_parser(
         "rtcc",
         "edge_agent.rtcc.commands",

@@ -65,6 +65,7 @@ def assemble(home: RtccHome, delivery: Delivery, out: Path, received_dir: Path |
         EvidenceError: The payload is not here yet, or is not the one that the gateway signed for.
     """
     payload = check_payload(home, delivery, received_dir)
+    # Under another name until it is whole, and made anew: never written through a link that lies there.
     part = out.with_name(f".{out.name}.part")
     part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part.unlink(missing_ok=True)

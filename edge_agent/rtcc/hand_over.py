@@ -85,7 +85,7 @@ def hand_over(opened: Path, findings: Findings, known: KnownKeys, target: Path) 
         target: Gets ``INCIDENT_CAMERA_LOCALTIME/`` and the ZIP of that name.
 
     Raises:
-        EvidenceError: So much failed that its kind is unknown; or it was handed over to there before.
+        EvidenceError: The manifest does not verify; or the target holds a hand-over of that name already.
     """
     if not (opened / "certificate.txt").exists():
         raise EvidenceError("this bundle cannot be handed over: its manifest does not verify", "rtcc open says why")
@@ -113,14 +113,14 @@ def hand_over(opened: Path, findings: Findings, known: KnownKeys, target: Path) 
 
 
 def find_zone(opened: Path, manifest: AnyManifest) -> tzinfo:
-    """Return the time zone of the camera, out of the owner's consent; UTC where there is none."""
+    """Return the time zone of the camera from the owner's consent; UTC if there is none."""
     if not isinstance(manifest, Manifest):
         return UTC
     try:
         payload: Any = jws.parse((opened / names.CONSENT).read_bytes(), "owner-consent+jws").payload
         return ZoneInfo(str(payload["facts"]["time_zone"]))
     except Exception:
-        # Findings tell the faults of the consent; a name for a file is not worth a traceback.
+        # The findings name the consent's faults; names and report show UTC then.
         return UTC
 
 
@@ -143,7 +143,7 @@ def _copy_clip(opened: Path, clip: Clip, manifest: AnyManifest, part: Path, zone
     try:
         return ReportClip(clip, name, [_place_still(clip, *still, zone) for still in read_stills(source, STILLS)])
     except Exception as error:
-        # The rest is handed over, with any content of a clip; the bundle's own checks have judged it.
+        # The rest is handed over whatever a clip contains: the checks of the bundle have judged it.
         log.debug("no stills: clip=%s", clip.file, exc_info=True)
         return ReportClip(clip, name, [], f"no pictures could be drawn from it ({type(error).__name__})")
 

@@ -25,6 +25,7 @@ def parse_keys(gateway: str, text: str, kid: str) -> dict[str, Any]:
     """
     try:
         keys = json.loads(text)
+    # Deeply nested JSON ends in a RecursionError: one such row must not end a worker.
     except (ValueError, TypeError, RecursionError):
         raise _damaged(gateway, "not JSON") from None
     if not isinstance(keys, dict):

@@ -26,6 +26,7 @@ class ProbeClient:
         self.broker = Broker(settings, self._take, clock)
 
     def _take(self, message: Incoming) -> None:
+        # Acknowledged or not, it was seen: the probes judge by what arrives.
         if self._acks:
             message.ack()
         with self._changed:

@@ -78,6 +78,7 @@ class ServerThread:
 
     def stop(self) -> None:
         """Stop and wait for the thread."""
+        # More than `timeout_graceful_shutdown`: the server ends what it has begun, and then by itself.
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(10)

@@ -62,6 +62,7 @@ class Quantity:
 
     def check(self, value: object) -> int:
         """Return the quantity; ValueError with the allowed values."""
+        # YAML reads `72` as a number and `yes` as a bool, which Python counts among the numbers.
         text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
         try:
             quantity = self.parse(text)
@@ -140,7 +141,7 @@ Rate = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class DailyHours:
-    """A daily span of local time, in minutes after midnight; over midnight where ``end <= start``."""
+    """A daily span of local time, in minutes after midnight; over midnight if ``end <= start``."""
 
     start: int
     end: int
@@ -198,7 +199,7 @@ TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
 
 
 def refuse_credentials(url: str) -> None:
-    """Raise ValueError where a URL carries a name or password; never repeats it."""
+    """Raise ValueError if a URL carries a name or password; never repeats it."""
     # In the authority alone: an ``@`` in the path is some cameras' own.
     if "@" in url.partition("//")[2].partition("/")[0] or _SECRET_IN_QUERY.search(url):
         raise ValueError(
@@ -253,6 +254,7 @@ RtspUrl = Annotated[
 def _check_onvif(address: str) -> str:
     bare = address.removeprefix("https://")
     host, port = bare, ""
+    # The colons of an IPv6 address in brackets begin no port.
     if not bare.startswith("[") or "]:" in bare:
         host, _, port = bare.rpartition(":") if ":" in bare else (bare, "", "")
     if not _HOST.fullmatch(host) or (port and not (port.isdecimal() and 0 < int(port) < 65536)):

@@ -161,7 +161,7 @@ class Camera(Part):
 
     @property
     def title(self) -> str:
-        """The name that people read; the id where none was given."""
+        """The name that people read; the id if none was given."""
         return self.name or self.id
 
     def address(self, quality: QualityName) -> str:
@@ -174,6 +174,7 @@ class Camera(Part):
             url, profile = self.sub.url, self.sub.profile or ""
         if url is not None:
             return url
+        # `onvif+https://…`: another scheme is another source, and the owner signs again.
         scheme = "onvif+" if (self.onvif or "").startswith("https://") else "onvif://"
         return f"{scheme}{self.onvif}/{profile}"
 
@@ -371,6 +372,7 @@ def load_config(path: Path) -> Config:
 
 def parse_config(text: str, source: str, folder: Path) -> Config:
     """Check the text of an ``edge-agent.yaml`` that lies in ``folder``; see ``load_config``."""
+    # Paths are made absolute while they are validated, deep inside pydantic: no argument reaches there.
     token = base_dir.set(folder)
     try:
         return validate(Config, load_yaml(text, source))
@@ -379,7 +381,7 @@ def parse_config(text: str, source: str, folder: Path) -> Config:
 
 
 def read_text(path: Path) -> str:
-    """Read a configuration file; ConfigError where that fails."""
+    """Read a configuration file; ConfigError if that fails."""
     try:
         return read_regular(path, _MAX_CONFIG_BYTES, follow=True).decode()
     except FileNotFoundError:

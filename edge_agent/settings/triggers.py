@@ -30,7 +30,7 @@ class OnvifTrigger(_Trigger):
 
 
 class MotionTrigger(_Trigger):
-    """Motion in the keyframes of the substream (of the main stream where there is no other)."""
+    """Motion in the keyframes of the substream (of the main stream if there is no other)."""
 
     kind: Literal["motion"]
     area_percent: Annotated[float, Field(ge=0.1, le=100)] = 1.0

@@ -186,6 +186,7 @@ def _demand_lost_store(backup: Backup, state_dir: Path) -> None:
 
 def _list_places(folder: Path, state_dir: Path) -> dict[str, Path]:
     """Return where each file goes, in the order of writing."""
+    # The keys last: until they lie there, an interrupted restore can be given again.
     keys, archive = state_dir / "keys", state_dir / ARCHIVE_FOLDER
     return {
         "gateway.pub.pem": archive / "gateway.pem",
@@ -236,7 +237,7 @@ def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 
 def _read_ledger(path: Path) -> dict[str, bytes]:
-    """Read every leaf as it was hashed, and the newest signed head; neither where there is no ledger yet."""
+    """Read every leaf as it was hashed, and the newest signed head; neither if there is no ledger yet."""
     if not path.exists():
         return {LEDGER: b""}
     # With the releaser's rights: no journal of root's stays behind, which would shut the releaser out.

@@ -49,7 +49,7 @@ def guard_configuration(folder: Path) -> None:
 
 
 def write_dropins(config_path: Path, unit_dir: Path = UNIT_DIR) -> None:
-    """Write the drop-ins of both services, and have systemd read them where it runs."""
+    """Write the drop-ins of both services, and have systemd read them if it runs."""
     config, version = load_config(config_path), read_systemd_version()
     for service in SERVICES:
         path = unit_dir / f"edge-agent-{service}.service.d" / "machine.conf"

@@ -241,7 +241,7 @@ def _destroy_mirrors(config: Config, work: _Work) -> None:
     if config.buffer.mirror_dir is None:
         return
     with acting_as_owner(config.recorder_state_dir):
-        # The recorder runs again: it may set a copy aside, under another name, while the first turn is at it.
+        # Two turns: the recorder runs again, and may set a copy aside, under another name, during the first.
         turns = [_Work(), _Work()]
         for turn in turns:
             _empty(config.buffer.mirror_dir, "*.ring*", config, turn)

@@ -20,7 +20,7 @@ def find_shipped(name: str) -> Path | None:
 
 
 def read_shipped(name: str) -> str:
-    """Return the text of a shipped file; ConfigError where the installation lacks it."""
+    """Return the text of a shipped file; ConfigError if the installation lacks it."""
     path = find_shipped(name)
     if path is None:
         raise ConfigError(f"the installation lacks share/edge-agent/{name}", "install the package again")

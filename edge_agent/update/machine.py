@@ -24,13 +24,13 @@ class Machine(Protocol):
     """The functions of a machine that an update needs."""
 
     def installed_version(self) -> str:
-        """Return the version that is wholly installed; empty where none is."""
+        """Return the version that is wholly installed; empty if none is."""
 
     def running_services(self) -> tuple[str, ...]:
         """Return our units that run."""
 
     def install(self, package: Path) -> None:
-        """Install a package file, an older one too; UpdateError where that fails."""
+        """Install a package file, an older one too; UpdateError if that fails."""
 
     def accepts_configuration(self) -> bool:
         """Tell whether the installed program accepts this machine's configuration."""

@@ -49,7 +49,7 @@ class UpdateStep:
 
 
 def parse_list(raw: bytes) -> ReleaseList:
-    """Read a list; UpdateError where it has another form."""
+    """Read a list; UpdateError if it has another form."""
     try:
         return ReleaseList.model_validate_json(raw)
     except ValidationError as error:
@@ -58,7 +58,7 @@ def parse_list(raw: bytes) -> ReleaseList:
 
 
 def parse_version(text: str) -> tuple[int, int, int]:
-    """Return a version as numbers that compare; ValueError where it is none."""
+    """Return a version as numbers that compare; ValueError if it is none."""
     found = _VERSION.fullmatch(text)
     if found is None:
         raise ValueError(f"not a version: {text[:40]!r}")

@@ -27,9 +27,11 @@ from edge_agent.verifier.records import Media, Records, RecordShown, Shown, Trac
 MAX_HOLE_NS = 2_000_000_000
 """A gateway ends a clip if two pictures are further apart."""
 _LOOK_AHEAD = 32
-"""So many pictures the muxer looks at before it says how long one is shown."""
+"""The muxer looks at so many pictures before it says how long one is shown."""
 _LONE_NS = 1_000_000_000
+"""A lone picture counts as shown for so long at least."""
 _KEPT_RECORDS = 3
+"""Sound and pictures are read side by side, and may be in different records."""
 _OTHER_TRACKS = "the MP4 has not the tracks that it should have"
 _UNSPOKEN_SOUND = "the MP4 has sound, and the manifest says that it has none"
 
@@ -91,7 +93,7 @@ def verify_clip(path: Path, clip: Clip, records: Records, chain: Chain, allowed:
 
     In this order: each access unit is the recorded one with its time; nothing else is in the file; nothing was left out
     between the first and the last; every picture lies inside an allowed window, granted or ordered; the clip's span is
-    that of its pictures; there is no sound if the manifest says so, and terms are held against that.
+    that of its pictures; there is no sound if the manifest says so (``release_papers`` holds that against the terms).
 
     Raises:
         EvidenceError: Anything does not fit; the message names record and unit.
@@ -278,14 +280,14 @@ def _demand_inside(each: _Placed, utc_ns: UtcNs, apart: Sequence[Window]) -> Non
 
 
 def _demand_unbroken(times: Sequence[int]) -> None:
-    """Pictures that stand still for longer are two clips, with the hole between them declared."""
+    """Refuse a longer hole between two pictures: it parts two clips, and is declared in the manifest."""
     for before, after in pairwise(sorted(times)):
         if after - before > MAX_HOLE_NS:
             raise EvidenceError(f"pictures are missing inside it: from {encode_rfc3339(UtcNs(before))}")
 
 
 def _demand_span(clip: Clip, first: RecordShown, times: Sequence[int]) -> None:
-    """The clip says of itself what its pictures span, to one picture."""
+    """Hold the span that the manifest gives against the pictures: to within one picture."""
     if not times:
         raise EvidenceError("it has no picture")
     step_ns, begin, last = _find_step(first, times), UtcNs(min(times)), UtcNs(max(times))
@@ -302,5 +304,5 @@ def _find_step(first: RecordShown, times: Sequence[int]) -> int:
     steps = sorted(after - before for before, after in pairwise(ordered))
     if steps:
         return steps[len(steps) // 2]
-    # Of a lone picture nothing tells but its record's duration; the muxer guesses.
+    # The duration of a lone picture is known by its record alone; the muxer guesses it.
     return max(first.end_ns - times[0], _LONE_NS)

@@ -66,7 +66,7 @@ def write_report(
         findings: Of the opening.
         clips: In order.
         digests: SHA-256 (hex) of every file that is handed over, by name.
-        zone: Of the camera, as the owner signed it; UTC where nobody did.
+        zone: Of the camera, as the owner signed it; UTC if no consent tells.
     """
     verdict = (
         '<p class="verdict">Nothing failed. Read below what is proved, and what is not.</p>'

@@ -52,6 +52,7 @@ def read_manifest(out_dir: Path, stored: Mapping[str, str]) -> AnyManifest:
     listed = [file.name for file in manifest.files]
     if listed != [name for name in stored if name != names.MANIFEST]:
         raise EvidenceError("manifest lists other files than the container holds")
+    # An export with a consent in it, or a release without, would be read as more than it is.
     every = {paper for papers in names.PAPERS.values() for paper in papers}
     found = tuple(name for name in listed if name in every)
     if found != names.PAPERS[message.typ]:
@@ -212,6 +213,7 @@ class Checklist:
         delivered = [span.window() for span in manifest.windows.delivered]
         if not all(any(window.contains(part) for window in self._allowed) for part in delivered):
             raise EvidenceError(f"more was delivered than was {self._word}")
+        # A clip may reach over an allowed window's end by its last picture's duration: its parts inside count.
         clips = [Window(clip.start, clip.end) for clip in manifest.clips]
         if sorted(delivered) != sorted(
             cut for clip in clips for each in self._allowed if (cut := clip.intersect(each))
@@ -237,6 +239,7 @@ class Checklist:
             self._findings.prove(part, sentence)
 
     def _check_clip(self, clip: Clip) -> None:
+        # Before FFmpeg sees the file: boxes could show it other pictures than a player.
         verify_boxes(self._case.folder / clip.file)
         if clip.derivative_of_sha256 is not None:
             verify_silence(self._case.folder / clip.file, clip)

@@ -36,6 +36,7 @@ _SCHEMA = "http://www.onvif.org/ver10/schema"
 _EVENTS = "http://www.onvif.org/ver10/events/wsdl"
 _NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
 _SOAP = "http://www.w3.org/2003/05/soap-envelope"
+# Not strict: many cameras leave out what the schema demands. Without DTDs no entity can grow or read a file.
 _SETTINGS = zeep.Settings(strict=False, forbid_dtd=True)
 
 
@@ -101,7 +102,7 @@ class Device:
         return show_line(maker, 40), show_line(model, 40)
 
     def read_profiles(self) -> list[Profile]:
-        """Return the profiles that have a video encoder; by Media2 where there is one (Media1 knows no H.265)."""
+        """Return the profiles that have a video encoder; by Media2 if there is one (Media1 knows no H.265)."""
         if MEDIA2 in self._services:
             try:
                 if found := self._read_profiles_media2():
@@ -109,6 +110,7 @@ class Device:
             except DeviceError as error:
                 if error.reason != "onvif-failed":
                     raise
+            # Announced and of no use: from here on this camera is asked by Media1.
             del self._services[MEDIA2]
         with self._border.translated():
             return list(_profiles_media1(self._call("media", "GetProfiles")))
@@ -150,6 +152,7 @@ class Device:
         wait = dt.timedelta(seconds=wait_s)
         # zeep loses the topic where a camera leaves out the name of its dialect.
         client, _ = self._client("pullpoint")
+        # The camera holds its answer back until something happens, for as long as we said.
         with self._transport.settings(timeout=wait_s + TIMEOUT_S), client.settings(raw_response=True):
             answer = self._call("pullpoint", "PullMessages", point.url, point.headers, Timeout=wait, MessageLimit=64)
         found = []
@@ -200,6 +203,7 @@ class Device:
     def _token(self) -> Any:
         if self._sends_text:
             return UsernameToken(self._username, self._password)
+        # WS-UsernameToken: the digest holds a time, and cameras refuse one that is not theirs.
         offset = self.clock_offset or dt.timedelta()
         return UsernameDigestTokenDtDiff(
             self._username, self._password, dt_diff=offset, use_digest=True, zulu_timestamp=True
@@ -254,7 +258,7 @@ class Device:
         """Return a service's address on the configured host.
 
         A camera that names another host (behind NAT, on its other network) does not know its port either: then the
-        configured one is taken as well. So it is where it names plain HTTP and we speak HTTPS.
+        configured one is taken as well. The same goes for one that names plain HTTP while we speak HTTPS.
         """
         parts = _split(url)
         if (parts.scheme, parts.hostname) == (self._base.scheme, self._base.hostname):

@@ -52,6 +52,7 @@ def list_interfaces() -> dict[str, IPv4Interface]:
 
 
 def _ask_kernel(sock: socket.socket, what: int, interface: str) -> str:
+    # struct ifreq (netdevice(7)): the name in 16 bytes with its end, then a sockaddr_in: family 2, port 2, address 4.
     answer = fcntl.ioctl(sock, what, struct.pack("256s", interface.encode()[:15]))
     return socket.inet_ntoa(answer[20:24])
 

@@ -23,6 +23,7 @@ from wsdiscovery.message import createSOAPMessage, parseSOAPMessage
 from edge_agent.capture.onvif.addresses import split_address
 from edge_agent.printable_text import show_line
 
+# WS-Discovery 1.1, section 3.1.1.
 GROUP = ("239.255.255.250", 3702)
 SENT_EVERY_S = 0.8
 _VIDEO = QName("http://www.onvif.org/ver10/network/wsdl", "NetworkVideoTransmitter")
@@ -39,6 +40,7 @@ def search(interface: IPv4Interface, wait_s: float) -> list[dict[str, str]]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((address, 0))
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
+        # No router passes the question on.
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
         until, send_at = time.monotonic() + wait_s, 0.0
         while (now := time.monotonic()) < until and len(found) < _MAX_CAMERAS:
@@ -67,6 +69,7 @@ def read_matches(data: bytes, sender: str) -> list[dict[str, str]]:
 
     Anybody on the network may send one: a datagram that does not fit is passed over.
     """
+    # Before any parser: entities that grow are the one way in which a small datagram costs much memory.
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         return []
     try:
@@ -87,7 +90,7 @@ def _is_camera(kind: Any) -> bool:
 def _address_of(urls: list[str], sender: str) -> str:
     """Return ``host[:port]``: the sender, with the port that it names for itself, or for the address it believes in.
 
-    With ``https://`` before it where the camera names that alone.
+    With ``https://`` before it if the camera names that alone.
     """
     split = list(_split(urls))
     plain = [part for part in split if part.scheme == "http"]

@@ -36,7 +36,7 @@ MAX_MEMORY_BYTES = 128 << 20
 """42 MB were measured; an answer of 1 MiB, which is as long as one may be, becomes a tree of many times that."""
 PATIENCE_S = 180
 """At the most from one attempt or pull to the next. The longest pause and all questions of an attempt take two minutes,
-where each takes its whole time-out; but that begins anew with every byte, so an answer may drip for ever."""
+if each takes its whole time-out; but that begins anew with every byte, so an answer may drip for ever."""
 _LASTS_S = 10.0
 """A pull point that lasted for so long is followed by another at once when it ends."""
 
@@ -95,6 +95,7 @@ class PullPoint:
             self._get_on()
             began, point = time.monotonic(), device.subscribe(LIFETIME)
             self._open = device, point
+            # Only now: between two pull points an event would be lost.
             if before is not None:
                 self._empty(device, before)
             try:

@@ -93,7 +93,7 @@ class Border:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn foreign errors into ours; texts of libraries are not repeated, they may contain what was sent."""
+        """Turn foreign errors into ours; texts of libraries are not repeated, they may quote a login."""
         try:
             yield
         except DeviceError:
@@ -117,7 +117,7 @@ class Border:
             raise DeviceError("onvif-failed", f"its answer makes no sense: {type(error).__name__}") from None
 
     def _tls_fault(self) -> DeviceError:
-        """Look at the certificate again, to tell in words what is wrong with it."""
+        """Look at the certificate again, to tell its fault in words."""
         try:
             if self._tls.pin:
                 check_pin(fetch_certificate(self._url), self._tls.pin)
@@ -141,10 +141,12 @@ class _OneHost(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         """Send, unless it is for somebody else."""
+        # Also of the addresses that zeep takes from answers: every request passes here.
         parts = urlsplit(request.url or "")
         if (parts.scheme, parts.hostname) != (self._scheme, self._host):
             raise DeviceError("onvif-failed", "an answer led to another host, which is not dialled")
         response = super().send(request, *arguments, **options)
+        # Read here, with a bound: requests itself would read to the end.
         content = _read_all(response)
         response.raw.release_conn()
         response.raw = io.BytesIO(content)
@@ -172,6 +174,7 @@ def is_unauthorised(error: Exception) -> bool:
     if isinstance(error, zeep.exceptions.TransportError) and error.status_code in (401, 403):
         return True
     codes = " ".join(str(code) for code in (getattr(error, "code", ""), *(getattr(error, "subcodes", None) or ())))
+    # Makers put the fault into code, subcode or text, in one word or two.
     text = f"{codes} {getattr(error, 'message', '')} {error}".lower().replace(" ", "")
     return "notauthorized" in text or "failedauthentication" in text or "unauthorized" in text
 

@@ -27,7 +27,7 @@ class Lease:
 
     @property
     def wait_s(self) -> float:
-        """How long a pull may wait for events: several pulls fit into what was granted."""
+        """How long a pull may wait for events: several pulls fit into the granted time."""
         if self._granted_s is None:
             return LONGEST_WAIT_S
         return max(_SHORTEST_WAIT_S, min(LONGEST_WAIT_S, self._granted_s / (2 * _PARTS)))

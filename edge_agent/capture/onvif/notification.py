@@ -43,14 +43,17 @@ class Notifications:
         key, states = (topic, _source(message)), list(read_states(message))
         operation = message.get("PropertyOperation")
         is_on = operation != "Deleted" and (any(states) or not states)
+        # A state that was never told: at the first question it is old news, later it may have begun meanwhile.
         was_on = self._states.get(key, self._is_first)
         if states or operation == "Deleted":
             self._remember(key, is_on)
+        # How it is as the pull point begins: nothing has happened.
         if operation == "Initialized":
             return bool(states) and is_on and not was_on
         return is_on
 
     def _remember(self, key: tuple[str, str], is_on: bool) -> None:
+        # A camera that invents sources fills no memory.
         if key in self._states or len(self._states) < _MOST_STATES:
             self._states[key] = is_on
 

@@ -67,7 +67,7 @@ class StreamView:
         number: Of the stream, on the wire.
         name: ``<camera>.<quality>``, for the log.
         looks_at_health: Whether its health is of interest.
-        on_motion: Told the moved part of each picture in percent; None where motion triggers nothing.
+        on_motion: Told the moved part of each picture in percent; None if motion triggers nothing.
     """
 
     def __init__(
@@ -172,6 +172,7 @@ class PictureWatch:
             return
         with self._changed:
             before = self._waiting.get(view.number)
+            # The one that is replaced was never looked at: what it was wanted for still is.
             wanted |= before.wanted if before is not None else 0
             self._waiting[view.number] = _Keyframe(view, wanted, CODECS.index(codec), extradata, keyframe)
             view.note_sent(wanted, now)
@@ -221,6 +222,7 @@ class PictureWatch:
             self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
             if self._stopping:
                 return None
+            # A dict keeps its order: the stream that has waited longest is next.
             return self._waiting.pop(next(iter(self._waiting)))
 
     def _end_child(self) -> None:
@@ -232,7 +234,7 @@ class PictureWatch:
 
 
 def _ask(line: socket.socket, keyframe: _Keyframe, timeout_s: float) -> dict[str, object]:
-    """Send a keyframe and return the child's answer; OSError or ValueError where none comes in time."""
+    """Send a keyframe and return the child's answer; OSError or ValueError if none comes in time."""
     line.settimeout(timeout_s)
     sizes = len(keyframe.extradata), len(keyframe.data)
     line.sendall(HEADER.pack(keyframe.view.number, keyframe.codec, keyframe.wanted, *sizes))

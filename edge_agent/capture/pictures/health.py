@@ -76,6 +76,7 @@ class HealthJudge:
 
     def judge(self, picture: Picture) -> str:
         """Return a code of ``capture.pictures.analyser.HEALTH`` for a picture as ``shrink`` makes them."""
+        # Another shape: the camera was set anew, and nothing that was learnt can be compared.
         if self._previous is not None and self._previous.shape != picture.shape:
             self._references.clear()
             self._previous = None
@@ -108,6 +109,7 @@ class HealthJudge:
                 return "out-of-focus"
             if self._is_elsewhere(usual, edges, picture):
                 return "moved"
+        # A running mean until so many are in, then an exponential one.
         usual.pictures = min(LEARN_PICTURES, usual.pictures + 1)
         rate = 1 / usual.pictures
         usual.edges = np.asarray(cv2.addWeighted(usual.edges, 1 - rate, edges, rate, 0), np.float32)

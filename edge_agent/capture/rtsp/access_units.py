@@ -118,13 +118,13 @@ class Parts:
             self.settle()
 
     def has(self, text: bytes) -> bool:
-        """Tell whether some bytes stand in what is kept; call seldom."""
+        """Tell whether the kept pieces hold some bytes; call seldom."""
         self.settle()
         self._done = [b"".join(self._done)]
         return text in self._done[0]
 
     def settle(self) -> None:
-        """Copy what is views of chunks, so that these can go."""
+        """Copy the pieces that are views of chunks, so that the chunks can go."""
         if self.size > MAX_UNIT_BYTES:
             self._parts, self._done = [], []
         elif self._parts:
@@ -140,7 +140,7 @@ class Parts:
         return whole
 
     def move_to(self, other: "Parts") -> None:
-        """Append everything to another, and begin anew; where too much came, too much came there."""
+        """Append everything to another, and begin anew; if too much came here, too much came there."""
         if self.is_too_long:
             other.size += self.size
         other.extend([*self._done, *self._parts])
@@ -184,11 +184,13 @@ class AccessUnits:
         if role is NalRole.FILLER:
             self.skip()
             return
+        # Rule 1.
         if role is _FIRST:
             if self._is_marked:
                 self._markers.note_end()
             self._finish()
             self._open_picture(ticks)
+        # Rule 2.
         elif role is NalRole.MORE:
             if not self._has_slice or (self._is_marked and ticks != self._ticks):
                 self._finish()
@@ -241,9 +243,11 @@ class AccessUnits:
         Args:
             is_new_source: Or that another source begins. Nothing says that any is missing; only a keyframe shows it.
         """
+        # Rule 3.
         if self._has_slice and not self._is_known_to_be_whole:
             self._is_damaged = True
         self._finish()
+        # Its own packets may be among the missing ones.
         self._prefix.take()
         self._prefix_recovery = None
         if is_new_source:
@@ -275,7 +279,7 @@ class AccessUnits:
         self._keyframes.lose()
 
     def settle(self) -> None:
-        """Copy what is views of chunks; call after some of them."""
+        """Copy the pieces that are views of chunks; call after some chunks."""
         self._unit.settle()
         self._prefix.settle()
 

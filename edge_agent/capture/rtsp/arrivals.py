@@ -41,6 +41,7 @@ class _MediaClock:
     def look_up(self, ticks: int) -> int:
         if self._latest is None:
             self._first = self._latest = ticks
+        # The nearest place to the latest one with these 32 bits: up to half of their range back or on.
         return self._latest + (ticks - self._latest + 0x80000000 & 0xFFFFFFFF) - 0x80000000
 
     def place_ns(self, ticks: int) -> int:
@@ -52,10 +53,11 @@ class _MediaClock:
 
 
 class _Track:
-    """What is kept of one track."""
+    """The state of one track."""
 
     def __init__(self, played: PlayedTrack) -> None:
         rate = played.medium.clock_rate
+        # The first one is what `a=rtpmap` was read for; others are another codec's.
         self.order = RtpOrder(frozenset(played.medium.payload_types[:1]))
         self.clock, self.rate = _MediaClock(rate), rate
         self.standing = StandingTime(played.template.time_base, settle_ns=0)
@@ -64,7 +66,7 @@ class _Track:
 
 
 class ArrivalMaker:
-    """Turns what was received in one session into arrivals. One thread at a time.
+    """Turns the chunks of one session into arrivals. One thread at a time.
 
     Args:
         played: What was agreed.
@@ -86,7 +88,7 @@ class ArrivalMaker:
 
     @property
     def work(self) -> int:
-        """What was made of packets so far, in the measure of ``capture.rtsp.allowance``."""
+        """The work done on packets so far, in the measure of ``capture.rtsp.allowance``."""
         return NAL * self._video.units.nals + PICTURE * self.units
 
     @property
@@ -140,6 +142,7 @@ class ArrivalMaker:
         track = self._tracks[number]
         self._loss.sent(number, report.packets)
         track.report, track.has_new_report = SenderReport(report.ntp, report.rtp), True
+        # 32.32 bits of seconds.
         ntp_ns = report.ntp * SECOND_NS >> 32
         self._place.report(number, ntp_ns, track.clock.place_ns(report.rtp))
 
@@ -162,6 +165,7 @@ class ArrivalMaker:
         if track.report is None or boot - self._told < _TELL_EVERY_NS:
             return None
         self._told = boot
+        # RTP time wraps: a picture may be from shortly before the report or from after it.
         since = (ticks - track.report.rtp + 0x80000000 & 0xFFFFFFFF) - 0x80000000
         return UtcNs(track.report.camera_utc + since * SECOND_NS // track.rate)
 

@@ -80,15 +80,15 @@ class RtspConnection:
         self._messages: deque[tuple[bytes, bytes]] = deque(maxlen=_MOST_MESSAGES)
         self._ahead_bytes = 0
         self.ahead: deque[Received] = deque()
-        """What came before it was read for."""
+        """Media that came before the session was read."""
         self.session = ""
         self._outbox, self._outbox_until = b"", MonoNs(0)
         self._takes_nothing = False
         """Nothing can be sent any more; what the camera sent before it went is read all the same."""
         self.allowance = Allowance(clock.boot())
-        """Of the camera; what is made of its packets is to be taken off as well."""
+        """Of the camera; the work on its packets is to be taken off as well."""
         self.is_drained = False
-        """Nothing lay behind what was received last."""
+        """Nothing lay behind the last chunk."""
         self.released = released
         self._ages = StampAges()
         self.is_stamped = False
@@ -107,6 +107,7 @@ class RtspConnection:
         except OSError as error:
             raise CaptureError("unreachable", errno.errorcode.get(error.errno or 0, type(error).__name__)) from None
         try:
+            # Requests are small and waited for: Nagle's algorithm would hold one back until the one before is acked.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if is_tls:
                 return self._secure(plain, endpoint, parts.hostname or "")
@@ -138,6 +139,7 @@ class RtspConnection:
             CaptureError: No answer until the deadline, no RTSP, or the connection is closed.
         """
         response = self._exchange(method, url, headers)
+        # Twice: the first challenge, and one for a nonce that has gone stale meanwhile.
         for _ in range(2):
             if response.status != 401 or not self.take_offer(response):
                 break
@@ -171,7 +173,7 @@ class RtspConnection:
         return self._parse_answers()
 
     def take_offer(self, response: RtspResponse) -> bool:
-        """Choose a way to log in by a 401; False if there is none, or what was sent is refused.
+        """Choose a way to log in by a 401; False if there is none, or the camera refused our answer.
 
         Raises:
             CaptureError: The camera takes Basic alone, and the user's name has a colon.
@@ -204,6 +206,7 @@ class RtspConnection:
                     continue
                 if received.pieces.frames:
                     self._keep(received)
+                # Some cameras leave the number out; an answer to another request is passed over.
                 for response in self._parse_answers():
                     if response.number in (self._number, -1):
                         return response
@@ -292,6 +295,7 @@ class RtspConnection:
         if not chunk:
             raise ConnectionResetError("closed")
         pieces = self._splitter.feed(chunk)
+        # A chunk that is not full was all there was; TLS hands out records, which say nothing of that.
         self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
         if pieces.messages:
             self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))

@@ -56,7 +56,7 @@ class PlayedTrack:
 
 @dataclass(frozen=True, slots=True)
 class PlayedStream:
-    """What was agreed with the camera."""
+    """The agreement with the camera."""
 
     url: str
     """Of the whole stream, for requests about it."""
@@ -106,6 +106,7 @@ def _follow(answered: RtspResponse, url: str) -> Exception:
     parts = urlsplit(url)
     if not host or (scheme, host) != (parts.scheme, parts.hostname):
         return CaptureError("redirected", f"to {show_line(host, _MOST_HOST) or 'nowhere'}")
+    # A login in the camera's own address is not ours: dropped.
     there = urlsplit(location)
     return RedirectError(there._replace(netloc=there.netloc.rpartition("@")[2]).geturl())
 
@@ -165,6 +166,7 @@ class _Setup:
         url = join_control(self._base, medium.control)
         answered = self._connection.demand("SETUP", url, (("Transport", wanted),))
         granted = parse_channels(answered.find("transport"), asked)
+        # A camera may grant other channels than we asked for, but no two tracks may share one.
         if granted is None or set(granted) & self._channels:
             raise CaptureError("transport-refused", "it sets up another one than it was asked for")
         self._channels |= set(granted)
@@ -186,6 +188,7 @@ def _set_up_sound(setup: _Setup, description: SdpDescription, tracks: list[Playe
         try:
             channels = setup.run(medium)
         except CaptureError as error:
+            # The pictures are recorded without a sound that is refused; after these the connection is of no use.
             if error.reason in ("no-answer", "protocol-error", "transport-refused"):
                 raise
             return f"the camera refuses it ({error.detail})"

@@ -19,7 +19,7 @@ _PICTURES_A_FRAME = 4
 
 
 class KeyframeRule:
-    """What is known, picture by picture, of one track; it begins with nothing."""
+    """The knowledge of one track, picture by picture; it begins with none."""
 
     def __init__(self) -> None:
         self.is_waiting = True

@@ -47,6 +47,7 @@ def parse_latm_config(config: bytes) -> LatmConfig | None:
         return None
     if kind != _AAC_LC or rest or not channels or not rate:
         return None
+    # Written anew from the fields that were read: nothing else of the camera's bits reaches a decoder.
     size, value = (16, index) if index != _EXPLICIT else (40, _EXPLICIT << 24 | rate)
     packed = ((kind << (4 if size == 16 else 28) | value) << 4 | channels) << 3 | is_short << 2
     return LatmConfig(packed.to_bytes(size // 8, "big"), rate, units, _SHORT_SAMPLES if is_short else _SAMPLES)
@@ -85,6 +86,7 @@ class LatmDepacketizer:
         at, samples = 0, self._config.samples
         for number in range(self._config.units):
             size = 0
+            # Bytes of 255 add up until a smaller one ends the length.
             while at < len(element) and element[at] == 0xFF:
                 size, at = size + 255, at + 1
             if at >= len(element):

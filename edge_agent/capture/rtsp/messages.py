@@ -81,6 +81,7 @@ def parse_response(head: bytes, body: bytes) -> RtspResponse | None:
         head: Up to the blank line, at most ``MAX_HEAD_BYTES``.
         body: As long as the head says.
     """
+    # Latin-1 reads any byte: a header in another encoding must not end the session.
     first, *lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
     status = _STATUS.match(first)
     if status is None:

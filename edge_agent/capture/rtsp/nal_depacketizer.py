@@ -114,7 +114,7 @@ class NalDepacketizer:
         return at + len(parts)
 
     def settle(self) -> None:
-        """Copy what is views of chunks; call after some of them."""
+        """Copy the pieces that are views of chunks; call after some chunks."""
         if self._fragment is not None:
             self._fragment.settle()
         self.units.settle()

@@ -152,11 +152,14 @@ def skip_extras(data: bytes, begin: int, end: int, first: int) -> tuple[int, int
     nothing = end + 1, end
     if first >> 6 != 2:
         return nothing
+    # RFC 3550, 5.1: contributing sources.
     at = begin + HEAD_BYTES + 4 * (first & 0x0F)
+    # RFC 3550, 5.3.1: an extension, whose length counts words behind its first.
     if first & 0x10:
         if at + 4 > end:
             return nothing
         at += 4 + 4 * (data[at + 2] << 8 | data[at + 3])
+    # RFC 3550, 5.1: padding, whose last byte says how much there is.
     if first & 0x20:
         end -= data[end - 1]
     return (at, end) if at <= end else (end + 1, end)

@@ -64,6 +64,7 @@ def parse_sdp(body: bytes) -> SdpDescription:
 def _parse_medium(lines: list[str]) -> SdpMedium:
     kind, *words = lines[0][2:].split()[:32] or [""]
     types = tuple(int(word) for word in words[2:] if re.fullmatch(r"[0-9]{1,3}", word, re.ASCII) and int(word) < 128)
+    # RFC 8866, 5.14: the first payload type is the preferred one; without `a=rtpmap` a static type tells.
     first = types[0] if types else -1
     codec, rate = _STATIC.get(first, ("", 90_000 if kind == "video" else 8000))
     channels = 1
@@ -110,6 +111,7 @@ def parameter_set_nals(medium: SdpMedium) -> list[bytes]:
     nals = []
     for text in texts[:_MOST_SETS]:
         try:
+            # Some cameras leave the padding out.
             nal = base64.b64decode(text.strip() + "=" * (-len(text.strip()) % 4)).rstrip(b"\0")
         except (binascii.Error, ValueError):
             continue

@@ -57,7 +57,7 @@ class OwnSession:
             self._connection.wait(is_hurried=self.is_hurried)
 
     def look(self) -> Iterator[Arrival]:
-        """Yield what has arrived, without waiting: as much as the camera may send in a round.
+        """Yield the arrivals of a round, without waiting: as many as the camera may send in it.
 
         Raises:
             CaptureError: The camera ended the session, was silent for too long, or broke the protocol.
@@ -66,11 +66,12 @@ class OwnSession:
             self._keep_alive.run(self._clock.boot())
             yield from self._take_round()
         except CaptureError:
+            # The last picture has arrived: the end of the session must not take it along.
             yield from self._maker.flush()
             raise
 
     def stand(self) -> None:
-        """Keep the session alive while nobody has room for what arrives; its silence is not the camera's.
+        """Keep the session alive while there is no room for its media; its silence is not the camera's.
 
         Whether the camera has ended the session is told by ``look``, behind everything that it sent.
         """
@@ -104,13 +105,14 @@ class OwnSession:
             if self._maker.units != units:
                 self._heard = self._clock.boot()  # whoever took them may have waited for a disk
             allowance.spend(self._maker.work - work)
+        # While we do not read, silence is ours.
         if allowance.is_spent:
             self._heard = self._held_back = self._clock.boot()
         elif self._clock.boot() - self._heard >= self._silence_ns:
             raise CaptureError("stalled")
 
     def _next(self) -> Received | None:
-        """Return what is to be taken in next, a part of a chunk at most."""
+        """Return the next chunk, or the next part of a long one."""
         if not self._rest:
             received = self._connection.ahead.popleft() if self._connection.ahead else self._receive()
             if received is None:
@@ -118,6 +120,7 @@ class OwnSession:
             data, frames = received.pieces.data, received.pieces.frames
             if len(frames) <= _MOST_AT_ONCE:
                 return received
+            # A full chunk of tiny frames costs more than the camera's allowance: it is asked between parts.
             parts = [frames[at : at + _MOST_AT_ONCE] for at in range(0, len(frames), _MOST_AT_ONCE)]
             self._rest.extend(received._replace(pieces=Pieces(data, part)) for part in parts)
         return self._rest.popleft()
@@ -151,7 +154,7 @@ class KeepAlive:
         self._may_repeat = True
 
     def run(self, now: MonoNs) -> None:
-        """Ask if it is time, and take in what was answered; a refusal ends nothing.
+        """Ask if it is time, and take in the answers; a refusal ends nothing.
 
         If the nonce has become stale, it is asked once more at once: the camera has not heard of us since.
         """

@@ -10,8 +10,10 @@ from edge_agent.capture.rtsp.rtp import RtpPacket
 from edge_agent.capture.rtsp.sdp import SdpMedium
 from edge_agent.capture.rtsp.sound_unit import MAX_SOUND_BYTES, SoundUnit
 
+# Of an AAC packet, by its frameLengthFlag.
 _SAMPLES = 1024
 _SHORT_SAMPLES = 960
+# RFC 7587, 4.1: the RTP clock of Opus, whatever the sound was sampled with.
 _OPUS_RATE = 48_000
 _MOST_UNITS = 64
 
@@ -67,6 +69,7 @@ def _find_latm(medium: SdpMedium) -> SoundForm | None:
     return SoundForm("aac", config.extradata, LatmDepacketizer(config))
 
 
+# RFC 3640, 3.3.6: the widths of mode AAC-hbr, for a description that leaves them out.
 _AAC_FIELDS = (("sizelength", 13), ("indexlength", 3), ("indexdeltalength", 3))
 
 
@@ -104,12 +107,14 @@ class _Opus:
 def _opus_ticks(payload: bytes) -> int:
     """Return the duration at 48 kHz: table 2 and 3.2 of RFC 6716; at most 120 ms."""
     config, code = payload[0] >> 3, payload[0] & 3
+    # Table 2: SILK 10 to 60 ms, hybrid 10 and 20, CELT 2.5 to 20.
     if config < 12:
         each = (480, 960, 1920, 2880)[config & 3]
     elif config < 16:
         each = (480, 960)[config & 1]
     else:
         each = (120, 240, 480, 960)[config & 3]
+    # RFC 6716, 3.2.5: with code 3 the second byte has the number of frames, in six bits.
     count = (1, 2, 2, payload[1] & 0x3F if len(payload) > 1 else 0)[code]
     return min(each * count, _OPUS_RATE * 120 // 1000)
 
@@ -125,15 +130,18 @@ class _Aac:
     def take(self, data: bytes, packet: RtpPacket) -> Sequence[SoundUnit]:
         """Return the units that a packet completes; one whose parts are missing is left out."""
         begin, end, ticks, _, lost = packet
+        # All fragments of a unit carry its timestamp.
         if lost or ticks != self._fragment_ticks:
             self._fragments = []
         if end - begin < 2:
             return ()
+        # RFC 3640, 3.2.1: AU-headers-length counts bits; the section is filled up to whole bytes.
         header_bits = data[begin] << 8 | data[begin + 1]
         at = begin + 2 + (header_bits + 7) // 8
         if at > end:
             return ()
         sizes = self._read_sizes(data[begin + 2 : at], header_bits)
+        # RFC 3640, 3.2.1.1: a fragment's AU-size is that of the whole unit.
         if len(sizes) == 1 and sizes[0] > end - at:
             return self._take_fragment(data[at:end], ticks, sizes[0])
         self._fragments = []

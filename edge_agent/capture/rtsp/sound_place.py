@@ -24,6 +24,7 @@ class SoundPlace:
     """By how much the sound of one session lies later than its own media clock says, on that of the pictures."""
 
     def __init__(self) -> None:
+        # The least delay of this window and of the one before: no older one counts.
         self._delays: tuple[deque[tuple[int, int]], deque[tuple[int, int]]] = (deque(maxlen=2), deque(maxlen=2))
         self._reports: list[int | None] = [None, None]
         self._shift_ns: int | None = None
@@ -39,6 +40,7 @@ class SoundPlace:
 
     def report(self, track: int, ntp_ns: int, media_ns: int) -> None:
         """Take in a sender report: NTP time, and the place on the track's media clock that belongs to it."""
+        # RFC 3550, 6.4.1: 0 is written by a sender that has no clock.
         self._reports[track] = ntp_ns - media_ns if ntp_ns else None
 
     def find_shift_ns(self) -> int | None:

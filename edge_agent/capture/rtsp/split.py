@@ -62,7 +62,7 @@ class Splitter:
             raise RtspSyntaxError(self._fault)
 
     def feed(self, chunk: bytes) -> Pieces:
-        """Take in what was received; return what is complete by it.
+        """Take in a chunk; return the frames and messages that it completes.
 
         Raises:
             RtspSyntaxError: Neither a frame nor a message, or one that is too long: the connection is of no more use.
@@ -83,6 +83,7 @@ class Splitter:
             if not (pieces.frames or pieces.messages):
                 raise
             return pieces
+        # A copy of the rest alone: a view would keep the whole chunk.
         rest = chunk[at:]
         self._waiting, self._waiting_bytes = [rest] if rest else [], len(rest)
         return pieces

@@ -95,6 +95,7 @@ class TapeMaker:
 
     def encode(self) -> bytes:
         """Return the whole file."""
+        # Without a time: gzip's header would tell when the tape was made.
         return gzip.compress(b"".join(self._lines), mtime=0)
 
     def _learn(self, head: bytes, body: bytes) -> None:
@@ -157,11 +158,13 @@ def _frame(channel: int, data: bytes) -> bytes:
 
 
 def _unpack(data: bytes) -> bytes:
+    # 31: a window of 15 bits, and gzip's header alone (zlib.h, inflateInit2).
     unpacker = zlib.decompressobj(31)
     try:
         whole = unpacker.decompress(data, MAX_BYTES)
     except zlib.error as error:
         raise TapeError("no tape") from error
+    # A tape comes from a stranger: what unpacks to more than the bound is left packed.
     if unpacker.unconsumed_tail or not unpacker.eof:
         raise TapeError("cut off, or too long")
     return whole

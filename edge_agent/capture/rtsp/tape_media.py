@@ -16,6 +16,7 @@ _REPORT = 28
 _SENDER_REPORT, _REPORT_WORDS = 200, 6
 _MOST_SET = 512
 _START_CODE = re.compile(rb"\x00\x00\x01")
+# RFC 6184, table 1, and RFC 7798, 4.4: packets that hold several NAL units, a part of one, or one with extras.
 _STAP_A, _FU_A = 24, 28
 _AP, _FU, _PACI = 48, 49, 50
 _H265_HEAD, _DONL, _PACI_HEAD = 2, 2, 4
@@ -69,7 +70,7 @@ def mask_packet(codec: str, data: bytes, *, has_donl: bool = False) -> bytes:
 
 
 class _Masked:
-    """A payload, and what is kept of it."""
+    """A payload, and the part of it that a tape keeps."""
 
     def __init__(self, payload: bytes, *, is_h264: bool) -> None:
         self.payload, self._is_h264 = payload, is_h264

@@ -38,7 +38,7 @@ def _drop(_: str) -> str:
 
 
 def _keep_parts(separators: str, mask: WordMask) -> WordMask:
-    """WordMask each part between separators, which stay, as do blanks around it."""
+    """Return a mask for each part between separators; the separators stay, and so do blanks around a part."""
     parts = re.compile(rf"[^{separators}]+")
 
     def mask_part(part: str) -> str:
@@ -64,6 +64,7 @@ def _mask_header(line: str, body_bytes: int) -> str:
     if not colon or not _NAME.fullmatch(name.strip()):
         return _GONE
     key = name.strip().lower()
+    # The body was masked before: its length is another now.
     if key == "content-length":
         return f"{name}: {body_bytes}"
     mask, word = _HEADERS.get(key), value.strip()
@@ -118,6 +119,7 @@ def _is_set(text: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     nal = nal.removeprefix(b"\0").removeprefix(b"\0\0\1")
+    # The header bytes of an SPS or a PPS of H.264 (any nal_ref_idc but 0), and of a VPS, SPS or PPS of H.265.
     is_one = bool(nal) and (
         nal[0] in (0x27, 0x47, 0x67, 0x28, 0x48, 0x68) or nal[:2] in (b"\x40\1", b"\x42\1", b"\x44\1")
     )

@@ -23,7 +23,7 @@ class FirstPicture:
     FFmpeg's parser loses the time of the first access unit of a stream that has no byte positions, as RTP has none.
     What follows tells: the picture lies one step before the earliest that is shown after it (H.265, 8.1.3: leading
     pictures, which are shown before it, say so in their type). An H.264 keyframe that is no IDR picture may have
-    leading ones that say nothing: where pictures are reordered it is dropped, and the next keyframe has its time.
+    leading ones that say nothing: if pictures are reordered it is dropped, and the next keyframe has its time.
 
     Args:
         kind: Of the video, track 0.
@@ -69,6 +69,7 @@ class FirstPicture:
     def _is_tellable(self, keyframe: Arrival) -> bool:
         if not self._reorders or self._kind is not CodecKind.H264:
             return True
+        # NAL unit type 5: an IDR picture, which no picture after it is shown before.
         return any(nal[0] & 0x1F == 5 for nal in split_annexb(keyframe.data))
 
     def _tell(self, timed: Sequence[Arrival], unknown: int) -> int:

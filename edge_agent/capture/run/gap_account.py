@@ -38,7 +38,7 @@ class GapKeeper:
 
     @property
     def covered_until(self) -> UtcNs:
-        """End of what is accounted for."""
+        """End of the time that is accounted for."""
         return self._covered_until
 
     def footage(self, start: UtcNs, end: UtcNs, boot: MonoNs) -> None:

@@ -15,10 +15,10 @@ from edge_agent.units import SECOND_NS
 MAX_RECORD_NS = 2 * SECOND_NS
 MAX_RECORD_BYTES = 1 << 20
 MIN_RECORD_NS = SECOND_NS // 2
-"""Shorter GOPs share a record: where every picture is a keyframe, 25 records a second would be mostly padding."""
+"""Shorter GOPs share a record: if every picture is a keyframe, 25 records a second would be mostly padding."""
 _HOLE_STEPS = 3
 """A picture that comes more than 2 s and so many pictures after the one before leaves a hole, which is no footage."""
-_HEADER_BYTES = 4096  # of the NUT file, its index included, and the salt; 700 bytes were the most seen
+_HEADER_BYTES = 4096  # of the NUT file and the salt; 700 bytes were the most seen
 _PACKET_OVERHEAD_BYTES = 32
 
 
@@ -29,7 +29,7 @@ class Cut:
     packets: tuple[NutPacket, ...]
     first_pts: int
     end_pts: int
-    """PTS of the first video unit after it, or the last one's plus a step where none follows soon."""
+    """PTS of the first video unit after it, or the last one's plus a step if none follows soon."""
     continues: bool
 
 
@@ -49,7 +49,7 @@ class GopCutter:
     def push(self, packet: NutPacket) -> Cut | None:
         """Add one access unit; return the record that is complete before it, if one is.
 
-        Units before the first keyframe of a run are dropped: nobody could decode them.
+        Units before the first keyframe of a run are dropped: no decoder could use them.
         """
         cut = None
         if packet.track == 0:
@@ -92,6 +92,7 @@ class GopCutter:
 
     def _take(self, end_pts: int, *, continues: bool) -> Cut:
         assert self._first_pts is not None
+        # No record lasts no time: a window of no length would match nothing.
         cut = Cut(tuple(self._packets), self._first_pts, max(end_pts, self._first_pts + 1), self._continues)
         self._packets, self._bytes, self._first_pts = [], _HEADER_BYTES, None
         self._continues = continues

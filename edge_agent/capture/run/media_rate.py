@@ -68,6 +68,7 @@ class RateEstimator:
         if bucket != self._bucket:
             self._bucket = bucket
             self._points.append((media_ns, arrived))
+        # One point for each tenth of a second: its least late picture, which alone can lie on the hull.
         elif arrived - media_ns < self._points[-1][1] - self._points[-1][0]:
             self._points[-1] = (media_ns, arrived)
         while self._points[0][1] < arrived - WINDOW_NS:
@@ -75,7 +76,7 @@ class RateEstimator:
         span_ns = self._span_ns
         every_ns = _LOOK_EVERY_NS if span_ns < LONGEST_DOUBT_NS else min(span_ns // 4, _LOOK_SELDOM_NS)
         if span_ns < 2 * _SHORTEST_NS:
-            # Nobody may believe a clock that has not been looked at since the window became long enough.
+            # No clock may be believed that was not looked at since the window became long enough.
             every_ns = _BUCKET_NS
         if self._looked is None or arrived - self._looked >= every_ns:
             self._looked = arrived
@@ -123,6 +124,7 @@ def lower_hull(points: Sequence[Point] | deque[Point]) -> list[Point]:
     for media, arrived in points:
         while len(hull) > 1:
             (m0, a0), (m1, a1) = hull[-2:]
+            # The cross product, without a division: the middle point stays if it lies below the line of the others.
             if (a1 - a0) * (media - m0) < (arrived - a0) * (m1 - m0):
                 break
             hull.pop()

@@ -117,7 +117,7 @@ class Run:
             self._push(timed, state)
 
     def finish(self) -> None:
-        """Store what is left, but for a beginning of which nobody can tell yet when it was."""
+        """Store the rest, but for a beginning whose time is not known yet."""
         cut = self._cutter.flush(self._sequencer.step_ticks)
         if cut is not None:
             self._await_store(cut)
@@ -214,7 +214,7 @@ class Run:
         self._last_keyframe_pts = pts
 
     def _follow_parameters(self, keyframe: bytes, pts: int) -> None:
-        """Begin a new RUN record where the encoder was set anew; no picture is lost by it."""
+        """Begin a new RUN record if the encoder was set anew; no picture is lost by it."""
         brought = inband_parameter_sets(self._kind, self._tracks[0].extradata, keyframe)
         sets = merge_sets(self._kind, self._parameters, brought)
         if not is_decodable(self._kind, sets):

@@ -94,6 +94,7 @@ class Sequencer:
         self._latest_own = pts if self._latest is None else max(pts, self._latest_own)
         self._repairs_in_a_row = 0
         self._accepted += 1
+        # Often at first, when the step is a guess; then seldom, for it sorts all recent ones.
         if self._accepted < _MAX_REORDERED or not self._accepted % _MAX_REORDERED:
             self._measure()
         # If a repaired one has taken the place, the next free tick is near enough.
@@ -106,6 +107,7 @@ class Sequencer:
     def _measure(self) -> None:
         shown = sorted(self._own)
         steps = sorted(after - before for before, after in pairwise(shown))
+        # The median: one picture that is missing or mislabelled does not move it.
         if steps:
             self._step_ticks = min(steps[len(steps) // 2], self._second_ticks * _MAX_STEP_S)
 

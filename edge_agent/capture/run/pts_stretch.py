@@ -1,4 +1,4 @@
-"""PTS that tell UTC where the camera's own do not: its media clock runs at another rate than the wall.
+"""PTS that tell UTC if the camera's own do not: its media clock runs at another rate than the wall.
 
 Owns the mapping from a run's PTS to those of its records. Within a record the UTC of a picture is the record's start
 and a difference of PTS, so a wrong rate would move pictures by up to 0.4 s, out of a window or into it. Pure.
@@ -44,8 +44,10 @@ class Stretch:
         taken: set[tuple[int, int]] = set()
         for packet in packets:
             ratio = self._time_base / tracks[packet.track].time_base
+            # Sound is stretched about the same instant as the pictures, in ticks of its own.
             origin = first * ratio
             pts = max(0, int(origin + shift * ratio + (packet.pts - origin) * scale))
+            # A scale below 1 may round two packets to one PTS.
             while (packet.track, pts) in taken:
                 pts += 1
             taken.add((packet.track, pts))

@@ -61,7 +61,9 @@ class RawTime:
         self._is_first = self._is_placed = False
         self._latest: int | None = None
         self._latest_boot = MonoNs(0)
+        # Until two packets have told it: 25 pictures a second.
         self._step_ticks = max(1, int(self._rate / 25))
+        # The least delay of this window and of the one before.
         self._delays: deque[tuple[int, int]] = deque(maxlen=2)
         self._moved_ticks = 0
 
@@ -73,6 +75,7 @@ class RawTime:
     def take_moved_ns(self) -> int:
         """Return, once, how far the first report would have moved this track, if its NTP time is one."""
         moved, self._moved_ticks = self._moved_ticks, 0
+        # RFC 3550, 6.4.1: a sender without a clock writes 0, which tells nothing of the other track.
         is_zero = self._report is not None and not self._report.ntp
         return 0 if is_zero else int(moved * SECOND_NS / self._rate)
 

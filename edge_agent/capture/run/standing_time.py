@@ -87,6 +87,7 @@ class StandingTime:
         self._anchor = None if self._anchor is None else (self._anchor[0] + ticks, self._anchor[1])
 
     def _follow_arrival(self, boot: MonoNs, duration_ticks: int) -> int:
+        # Rule 1: the second field of a picture. The latest stays where it is, for the next picture is a step from it.
         if self._repeats == 1 and self._anchor is None:
             return self.latest + max(1, duration_ticks // 2)
         if self._anchor is None:
@@ -99,6 +100,7 @@ class StandingTime:
         wanted = self.latest + self._step(boot, duration_ticks)
         if self._arrivals:
             wanted = min(arrived + self._bound_ticks, wanted)
+        # Always later than the one before, and not further behind its arrival than rule 3 allows.
         self.latest = max(self.latest + 1, arrived - self._bound_ticks, wanted)
         return self.latest
 

@@ -96,6 +96,7 @@ class Timeline:
         if self._first_arrival is None:
             self._first_arrival = arrived
         delay_ns = arrived - media_ns
+        # A delay that is not less than a later one can never be the window's least again.
         while self._least and self._least[-1][1] >= delay_ns:
             self._least.pop()
         self._least.append((arrived, delay_ns))
@@ -128,6 +129,7 @@ class Timeline:
             self._offset_ns = max(estimate_ns, self._floor - media_ns)
         elif media_ns > self._last_media_ns:
             offset_ns = self._offset_at(media_ns, self._offset_ns)
+            # Rule 2: slewed, never stepped, so that UTC does not run backwards.
             most_ns = (media_ns - self._last_media_ns) * self._slew_ppm // 1_000_000
             self._offset_ns = offset_ns + max(-most_ns, min(most_ns, estimate_ns - offset_ns))
         self._last_media_ns = max(self._last_media_ns, media_ns)

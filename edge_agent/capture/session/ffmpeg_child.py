@@ -36,7 +36,7 @@ _IN, _OUT = 0, 1
 
 
 class _Teller:
-    """Passes on what is lost on the way (``interface.LossListener``)."""
+    """Passes on the losses on the way (``interface.LossListener``)."""
 
     def missed(self, packets: int) -> None:
         wire.write_message(_OUT, wire.MISSED, wire.encode_count(0, packets))

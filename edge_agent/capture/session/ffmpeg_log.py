@@ -22,7 +22,7 @@ _MOST_HOST_CHARACTERS = 60
 
 
 class Hearing:
-    """What was said in one thread since ``hear``."""
+    """FFmpeg's words in one thread since ``hear``."""
 
     __slots__ = ("is_other_transport", "missed", "redirected", "status")
 

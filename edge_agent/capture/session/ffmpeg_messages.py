@@ -49,7 +49,7 @@ FAILED = "reader-failed"
 
 @dataclass(frozen=True, slots=True)
 class ReadJob:
-    """What the child is to read."""
+    """The child's order: a session to read."""
 
     endpoint: Endpoint
     silence_s: float
@@ -57,7 +57,7 @@ class ReadJob:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a session has (``interface.Session``)."""
+    """The description of an open session (``interface.Session``)."""
 
     tracks: tuple[TrackTemplate, ...]
     reorders: bool
@@ -80,7 +80,7 @@ def parse_job(raw: bytes) -> ReadJob:
 
 
 def encode_opened(opened: Opened) -> bytes:
-    """Write what a session has as JSON."""
+    """Write the description of a session as JSON."""
     return json.dumps([[_members(track) for track in opened.tracks], opened.reorders, opened.silence]).encode()
 
 
@@ -93,7 +93,7 @@ def _members(track: TrackTemplate) -> dict[str, Any]:
 
 
 def parse_opened(raw: bytes) -> Opened:
-    """Read what a session has; CaptureError if anything is amiss."""
+    """Read the description of a session; CaptureError if anything is amiss."""
     try:
         tracks, reorders, silence = json.loads(raw)
         if not 0 < len(tracks) <= _MOST_TRACKS:
@@ -115,13 +115,14 @@ def _parse_track(place: int, members: Mapping[str, Any]) -> TrackTemplate:
         raise ValueError("no such size")
     if not 0 < time_base <= 1 or time_base.denominator > _MOST_TICKS_A_SECOND:
         raise ValueError("no such time base")
+    # 0 stands for an aspect that is not known.
     if not aspect >= 0 or max(aspect.as_integer_ratio()) >= _MOST_NUMBER:
         raise ValueError("no such pixel")
     return TrackTemplate(place, kind, members["codec"], time_base, extradata, **numbers, sample_aspect=aspect)
 
 
 def encode_head(arrival: Arrival) -> bytes:
-    """Write what is known of an access unit besides its bytes. Its UTC is the recorder's to tell."""
+    """Write the head of an access unit: all but its bytes. Its UTC is the recorder's to tell."""
     flags = (
         _KEYFRAME * arrival.is_keyframe
         | _HAS_PTS * (arrival.pts is not None)
@@ -149,6 +150,7 @@ def parse_arrival(body: bytes, tracks: int, utc: UtcNs, boot: MonoNs, since: Mon
     track, flags, pts, duration, arrived, camera_utc, ntp, rtp = _HEAD.unpack_from(body)
     if track >= tracks:
         raise CaptureError(FAILED, "it sent another track")
+    # A time is clamped, not refused: the child may be slow, but what it says of the clock is never believed beyond us.
     arrived = max(since, min(boot, arrived))
     return Arrival(
         track=track,
@@ -183,7 +185,7 @@ def encode_end(error: CaptureError) -> bytes:
 
 
 def parse_end(raw: bytes) -> CaptureError:
-    """Read why a session ended; what is none of our reasons is a failure of the child."""
+    """Read why a session ended; any but one of our reasons is a failure of the child."""
     try:
         reason, detail = json.loads(raw)
         if reason in REASONS:
@@ -204,6 +206,7 @@ def write_message(descriptor: int, kind: bytes, *parts: bytes) -> None:
     if size > MAX_MESSAGE_BYTES:
         raise CaptureError("protocol-error", f"a picture of {size} bytes")
     frame = FRAME.pack(kind, size)
+    # One call and no copy in the usual case; a full pipe takes the rest in pieces.
     written = os.writev(descriptor, (frame, *parts))
     if written < len(frame) + size:
         left = memoryview(b"".join((frame, *parts)))[written:]

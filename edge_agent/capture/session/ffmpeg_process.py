@@ -206,6 +206,7 @@ def _send_job(child: "subprocess.Popen[bytes]", job: wire.ReadJob) -> None:
     assert child.stdout is not None
     with contextlib.suppress(OSError):  # a user has only so much room for pipes
         fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    # By the pipe: arguments and environment of a process can be read by its user's other programs.
     with contextlib.suppress(BrokenPipeError):  # its end is told by its exit
         wire.write_message(child.stdin.fileno(), wire.READY, wire.encode_job(job))
 

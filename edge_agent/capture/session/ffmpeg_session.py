@@ -40,7 +40,7 @@ a picture's duration is made of it (docs/performance.md)."""
 _ASK_EVERY_NS = SECOND_NS // 2
 """Side data cost 11 µs a question; the camera's clock is looked at so often, sender reports at every packet."""
 _MOST_LOGIN_BYTES = 127
-"""FFmpeg cuts off what is longer, and the camera refuses what is left."""
+"""FFmpeg cuts a longer login off, and the camera refuses the rest."""
 _BUFFER_BYTES = 1 << 20
 
 
@@ -69,7 +69,7 @@ class FfmpegSession:
         self.tracks: tuple[TrackTemplate, ...] = tuple(describe_stream(s, place) for place, s in enumerate(chosen))
         self._asked = MonoNs(0)
         self.reorders = bool(getattr(video.codec_context, "has_b_frames", False))
-        # FFmpeg believes RTCP where a session has more than one stream, whether or not they are read.
+        # FFmpeg believes RTCP if a session has more than one stream, whether or not they are read.
         is_moved = len(container.streams) > 1
         self._raw = [
             RawTime(track.time_base, reorders=self.reorders and not track.index) for track in self.tracks if is_moved
@@ -128,6 +128,7 @@ class FfmpegSession:
         camera_utc, report, times = None, None, None
         if boot - self._asked >= _ASK_EVERY_NS and packet.has_sidedata("prft"):
             self._asked = boot
+            # AVProducerReferenceTime begins with i64 wallclock, in µs.
             (wallclock_us,) = struct.unpack_from("q", bytes(packet.get_sidedata("prft")))
             camera_utc = UtcNs(wallclock_us * 1000)
         track = self._places[packet.stream_index]
@@ -212,6 +213,7 @@ def open_session(endpoint: Endpoint, clock: Clock, loss: LossListener, silence_s
         "fpsprobesize": str(_RATE_STEPS),
         "buffer_size": str(_BUFFER_BYTES),
     }
+    # Over UDP packets get lost: FFmpeg drops what it knows to be damaged.
     if endpoint.carrier == "udp":
         options["fflags"] = "+discardcorrupt"
     if not endpoint.audio:

@@ -1,8 +1,9 @@
 """The one thread that reads the sockets of all cameras, about five times a second.
 
 Owns the rounds. It waits for nothing but the next round, or for the bytes of a session whose arrivals are being timed:
-sessions are opened and closed elsewhere, and whoever has no room is passed over. A thread for each camera that looks as
-often took 1.8 times the CPU for reading with eight cameras: a process that wakes 80 times a second finds cold caches.
+sessions are opened and closed elsewhere, and a session without room is passed over. A thread for each camera took 1.8
+times the CPU for reading (ADR 0068: eight cameras, ten looks a second): threads that wake 80 times a second find cold
+caches.
 """
 
 import contextlib
@@ -18,8 +19,8 @@ from edge_agent.host.hardening import name_thread
 log = logging.getLogger(__name__)
 
 _ROUND_S = 0.2
-"""Half as many wake-ups as in the beginning of a session, whose bytes are read as they come (``hurried``). The kernel
-says when bytes came, and keeps what comes in between: at 20 Mbit/s half a megabyte."""
+"""A wake-up costs more than the bytes that it reads (docs/performance.md). Meanwhile the kernel notes when bytes came,
+and keeps them: at 20 Mbit/s half a megabyte."""
 HUNG_S = 10.0
 """A round takes milliseconds: if it takes so long, nothing of any camera is read, and the process is to begin anew."""
 
@@ -51,7 +52,7 @@ class Hub:
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Tell whether the thread runs, and goes round while somebody is served."""
+        """Tell whether the thread runs, and goes round while it has members."""
         hangs = bool(self._members) and time.monotonic() - self._looked > HUNG_S
         return self._thread.is_alive() and not hangs
 
@@ -68,7 +69,7 @@ class Hub:
         over.wait()
 
     def close(self) -> None:
-        """End; whoever is still served is told so."""
+        """End; ``serve`` returns for every member."""
         with self._lock:
             if self._has_ended:
                 return
@@ -95,7 +96,7 @@ class Hub:
             if self._has_ended:
                 return
             self._looked = time.monotonic()
-            # Whoever has come is looked at now: it may have sent something before it was here.
+            # A new member is looked at now: its camera may have sent something before it came here.
             is_round = self._wake in ready or time.monotonic() >= due
             if is_round:
                 due = time.monotonic() + _ROUND_S
@@ -103,7 +104,7 @@ class Hub:
             ready = self._wait(due)
 
     def _look(self, ready: set[int] | None) -> None:
-        """Look at those whose sockets have bytes, or at all; hold on to nobody while nothing happens."""
+        """Look at the members whose sockets are ``ready``, or at all; keep no reference to one that is over."""
         with self._lock:
             members = list(self._members)
         for member in members:

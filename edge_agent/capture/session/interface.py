@@ -135,7 +135,7 @@ class Session(Protocol):
 
     @property
     def tracks(self) -> tuple[TrackTemplate, ...]:
-        """What is recorded: the video, then the sound if it is wanted and there."""
+        """The recorded tracks: the video, then the sound if it is wanted and there."""
 
     @property
     def reorders(self) -> bool:
@@ -161,14 +161,14 @@ class RoundSession(Session, Protocol):
     """A session that can be read without waiting, by the one thread that reads all of them (``session.hub``)."""
 
     def look(self) -> Iterator[Arrival]:
-        """Yield what has arrived, without waiting: as much as a camera may send in a round.
+        """Yield the arrivals of a round, without waiting: as many as a camera may send in it.
 
         Raises:
             CaptureError: As ``read``.
         """
 
     def stand(self) -> None:
-        """Keep the session alive while nobody has room for what arrives; its silence is not the camera's.
+        """Keep the session alive while there is no room for its media; its silence is not the camera's.
 
         Whether the camera has ended the session is told by ``look``, behind everything that it sent.
         """

@@ -94,8 +94,10 @@ def answer(offer: LoginOffer, method: str, url: str, login: tuple[str, str], cli
     if offer.scheme == "basic":
         return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
     digest = _HASHES[offer.algorithm]
+    # RFC 7616, 3.4.1 to 3.4.3: A1, A2; without qop as in RFC 2617, 3.2.2.1.
     secret, asked = digest(f"{username}:{offer.realm}:{password}"), digest(f"{method}:{url}")
     middle = f"{offer.nonce}:{uses:08x}:{client_nonce}:auth" if offer.has_qop else offer.nonce
+    # RFC 9110, 5.6.4: a quoted string. The digest is over the name as it is.
     name = username.replace("\\", "\\\\").replace('"', '\\"')
     fields = [f'username="{name}"', f'realm="{offer.realm}"', f'nonce="{offer.nonce}"', f'uri="{url}"']
     fields += [f'response="{digest(f"{secret}:{middle}:{asked}")}"', f"algorithm={offer.algorithm}"]

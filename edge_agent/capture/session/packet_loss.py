@@ -78,10 +78,12 @@ class PacketLoss:
             place, before = self._place(), self._totals.get(track)
             self._totals[track] = total
             if before is not None:
+                # RFC 3550, 6.4.1: the packet count has 32 bits, and wraps.
                 step = (total - before) % _COUNTER
                 if step < _COUNTER // 2:  # a camera that counts anew tells nothing about the time in between
                     place.sent += step
                     place.compared += self._waiting
+            # Lost before the first report, or across a camera's new count: no number of sent ones belongs to them.
             self._waiting = 0
 
     def held_back(self, duration_ns: int) -> None:

@@ -186,6 +186,7 @@ class Line:
         """Put in one packet, as soon as there is room; tell whether more are wanted."""
         if not self.take(arrival, self._hold()):
             return False
+        # Nothing is read meanwhile: the pipe fills, then the connection, and the camera waits.
         while self.is_full:
             self._changed.set()
             if self._released.wait(_ROOM_STEP_S) or self.close_if_held(clock):
@@ -218,6 +219,7 @@ class Line:
         if arrival.is_keyframe and arrival.track == 0:
             self.has_keyframe = True
             self._changed.set()
+        # Before it is full, so that the camera need not wait for a taker that only sleeps.
         elif self._bytes_in - self._bytes_out > MOST_BYTES // 2:
             self._changed.set()
         return not self._released.is_set()
@@ -262,6 +264,7 @@ class _Seat:
         try:
             if line.is_released:
                 return False
+            # The hub waits for no one: this camera is passed over, and TCP makes it wait.
             if line.is_full:
                 line.hurry()
                 self._session.stand()

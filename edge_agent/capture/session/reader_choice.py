@@ -29,7 +29,7 @@ _TELL_LITTLE = ("stalled", "ended")
 
 
 class SessionAccount:
-    """What came of one session: media for how long, and whether a GOP was whole."""
+    """The yield of one session: media for how long, and whether a GOP was whole."""
 
     def __init__(self) -> None:
         self._first: MonoNs | None = None

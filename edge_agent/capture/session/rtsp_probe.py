@@ -29,7 +29,7 @@ _CHUNK_BYTES = 4096
 
 @contextmanager
 def connect(url: str, timeout_s: float = TIMEOUT_S) -> Iterator[socket.socket]:
-    """Connect to a camera for the time of the block; OSError where it is not there."""
+    """Connect to a camera for the time of the block; OSError if it is not there."""
     parts = urlsplit(url)
     is_tls = parts.scheme == "rtsps"
     with socket.create_connection(
@@ -138,7 +138,9 @@ def ask_description(
         offers = offered = read_offers(answered.head) if answered.status == 401 else []
         if not login[0] or not offers or not is_tried(offers):
             return answered.status, offers
+        # A third request only if the nonce went stale: a password that was refused is not sent again.
         for number in (2, 3):
+            # Never Basic: the password would be readable, also over TLS that nobody has verified here.
             offer = choose(offered, may_send_password=False)
             if offer is None or (number > 2 and not offer.is_stale):
                 break

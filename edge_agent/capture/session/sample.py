@@ -24,6 +24,7 @@ _MOST_PACKETS = 2000
 _MAX_ANSWER_BYTES = 64 << 10
 _STATUS = re.compile(r"RTSP/1\.[01] ([0-9]{3})")
 _HEAD_END, _END_BYTES = re.compile(rb"\r?\n\r?\n"), 4
+# NAL unit types (H.264 table 7-1, H.265 table 7-1): SPS and PPS, or VPS, SPS and PPS; IDR, or BLA to CRA.
 _SETS = {"H264": {7, 8}, "H265": {32, 33, 34}}
 _KEYFRAMES = {"H264": {5}, "H265": set(range(16, 22))}
 _MOST_NAME = 30
@@ -69,6 +70,7 @@ class _Conversation:
     def ask(self, method: str, url: str, *headers: str) -> tuple[list[str], str]:
         """Return an answer's head and body, if the server grants the request; OSError otherwise."""
         head, body = self._ask(method, url, headers)
+        # A second answer only for a nonce that went stale: a password that was refused is not sent again.
         for attempt in (1, 2):
             offer = choose(read_offers(head), may_send_password=False) if " 401 " in head[0] else None
             if offer is None or not self._login[0] or (attempt > 1 and not offer.is_stale):
@@ -201,6 +203,7 @@ def judge(video: VideoMedium, packets: list[bytes]) -> CaptureError | None:
 
 
 def _header_bytes(packet: bytes) -> int:
+    # RFC 3550, 5.1 and 5.3.1: fixed part, contributing sources, extension.
     size = 12 + 4 * (packet[0] & 0x0F)
     if packet[0] & 0x10:
         size += 4 + 4 * int.from_bytes(packet[size + 2 : size + 4], "big")
@@ -211,6 +214,7 @@ def _unit_types(codec: str, payload: bytes) -> set[int]:
     """Return the NAL unit types in an RTP payload (RFC 6184 5.2, RFC 7798 4.4)."""
     if len(payload) < 3:
         return set()
+    # H.264: STAP-A 24, FU-A and FU-B 28 and 29, headers of one byte; H.265: AP 48, FU 49, headers of two.
     if codec == "H264":
         unit_type, single, fragments, inner, step = payload[0] & 0x1F, 24, {28, 29}, payload[1] & 0x1F, 1
     else:

@@ -13,6 +13,7 @@ def continues_picture(codec: str, data: bytes) -> bool:
     place = data.find(_START)
     while place >= 0 and place + 3 + header_bytes < len(data):
         first = data[place + 3]
+        # H.265: VCL units have types below 32 (table 7-1); H.264: slices and their partitions have 1 to 5.
         is_slice = first >> 1 & 0x3F < 32 if codec == "hevc" else 1 <= first & 0x1F <= 5
         if is_slice:
             return not data[place + 3 + header_bytes] & 0x80

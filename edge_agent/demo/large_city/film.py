@@ -83,6 +83,7 @@ def write_film(config: Config, camera: Camera, start: UtcNs, label: str) -> None
 
 
 def _make_record(tracks: tuple[StoredTrack, ...], packets: tuple[NutPacket, ...]) -> tuple[bytes, bytes]:
+    # FORMAT 6.1: the salt lies before the NUT file.
     salt = os.urandom(32)
     described = [commitments.Track(each.index, each.codec, each.time_base, each.extradata) for each in tracks]
     units = [commitments.Unit(each.track, each.pts, each.data) for each in packets]

@@ -1,7 +1,7 @@
 """The houses of the city: the place of each, its cameras, its owner's terms, and its due grant. Pure.
 
-Owns the mixture. Houses outside of the area, owners who refuse, and cameras that consent to one request alone make
-the set of grants one that a mistake changes.
+Owns the mixture. It has houses outside of the area, owners who refuse, and cameras that consent to one request alone:
+a mistake in a decision changes the set of grants.
 """
 
 from collections.abc import Mapping, Sequence

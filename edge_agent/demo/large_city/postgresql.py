@@ -49,6 +49,7 @@ class PostgreSql:
         self.server: CityProgram | None = None
         # In /tmp itself: elsewhere a folder may be its maker's alone, or too deep for a socket.
         self.folder = Path(tempfile.mkdtemp(prefix="rtcc-pg-", dir="/tmp"))
+        # PostgreSQL refuses to run as root.
         self._user: int | None = None
         if os.getuid() == 0:
             self._user = pwd.getpwnam("postgres").pw_uid
@@ -64,6 +65,7 @@ class PostgreSql:
 
     def __enter__(self) -> Self:
         try:
+            # Trust and no sync: the socket's folder is its maker's alone, and nothing of it outlives the context.
             self._run(
                 "initdb", "-D", f"{self.folder}/data", "-U", "office", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
             )

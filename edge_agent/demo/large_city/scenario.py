@@ -52,6 +52,7 @@ class CityScenario:
     def __init__(self, folder: Path, count: int, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
         self._houses = [House(number) for number in range(count)]
+        # A minute ago: the film is over before the first request asks for it.
         self._film = UtcNs((SystemClock().utc() - MINUTE_NS) // SECOND_NS * SECOND_NS)
         self._jtis: dict[Category, str] = {}
         self._every = sum(len(cameras) for house in self._houses for cameras in house.kind.grants.values())
@@ -111,6 +112,7 @@ class CityScenario:
 
     def _ask(self, category: Category) -> None:
         film = Window(self._film, UtcNs(self._film + FILM_S * SECOND_NS))
+        # Inside the film by one GOP: each clip begins with a keyframe of its own.
         clip = Window(UtcNs(film.start + 2 * SECOND_NS), UtcNs(film.end - 2 * SECOND_NS))
         answer = self.servers.ask_rtcc(
             "request", "--area", f"{AREA_M:.0f}m", "--operator", "operator-1", "--supervisor", "supervisor-1",

@@ -140,6 +140,7 @@ def run_servers(folder: Path) -> Iterator[Servers]:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
+        # Entered in the order in which they need each other: they end in the reverse one.
         url = stack.enter_context(PostgreSql()).make_database()
         store = stack.enter_context(SeaweedFs(folder / "store"))
         city = City(folder / "city")

@@ -51,6 +51,7 @@ class Streets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # The end of its standard input ends a street; all are told before one is waited for.
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.close()

@@ -62,6 +62,7 @@ def run_check(args: argparse.Namespace) -> int:
     print(f"not signed yet: events={findings.waiting}")
     if args.remembered is not None:
         remembered = _read_note(args.remembered)
+        # A checkpoint's second line (C2SP tlog-checkpoint); its signature is verified below.
         size = remembered.split("\n")[1]
         if not size.isdecimal():
             raise EvidenceError(f"not a checkpoint: {args.remembered}")

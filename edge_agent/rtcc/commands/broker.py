@@ -50,6 +50,7 @@ def run_check(args: argparse.Namespace) -> int:
             results.append(result)
             if not args.json:
                 _print(result)
+    # Also after a Ctrl-C: the two certificates would be let in for an hour.
     finally:
         check.revoke()
     if args.json:

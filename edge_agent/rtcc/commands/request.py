@@ -137,6 +137,7 @@ def _fill_from_cad(args: argparse.Namespace) -> None:
     if args.from_cad is None:
         return
     words = read_cad(_read_file(args.from_cad, MAX_CAD_BYTES), _read_file(args.mapping, MAX_CAD_BYTES))
+    # A typed word counts before the dispatch system's.
     for word, text in words.items():
         name = "incident" if word == "number" else word
         if getattr(args, name) is None:
@@ -224,6 +225,7 @@ def _parse_duration(text: str) -> int:
 def _read_file(path: Path, most_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
+            # One byte more than is allowed: the parser refuses it, and a large file fills no memory.
             return file.read(most_bytes + 1)
     except OSError as error:
         raise UsageError(f"file cannot be read: {path}: {error.strerror}") from error

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Follow answers; 75 where the time ran out before the final one."""
+    """Follow answers; 75 if the time ran out before the final one."""
     home = open_home(args)
     if args.request is not None and not home.has_request(args.request):
         raise UsageError(f"no such request was sent from here: {args.request[:64]!r}")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def follow(session: RtccSession, jti: str | None, timeout: str, *, as_json: bool) -> int:
-    """Print answers as they come; return 0 after a final one, 75 (try again) where the time ran out first."""
+    """Print answers as they come; return 0 after a final one, 75 (try again) if the time ran out first."""
     try:
         timeout_s = parse_duration(timeout) / SECOND_NS
     except ValueError as error:

@@ -1,7 +1,7 @@
 """The RTCC's certificate authority: certificates for gateways, for the broker and the receiver, and for itself.
 
-Owns what stands in each certificate. Pure but for the random serial numbers: keys and times are passed in, files are
-the caller's. A gateway's certificate says its random id and nothing about whose it is.
+Owns the contents of each certificate. Pure but for the random serial numbers: keys and times are passed in, files are
+the caller's. A gateway's certificate names its random id, and nothing about its owner or place.
 """
 
 import ipaddress
@@ -68,14 +68,14 @@ def make_list(
 ) -> x509.CertificateRevocationList:
     """Sign the list of revoked certificates (RFC 5280, section 5).
 
-    It ends with the authority: OpenSSL lets nobody in by a list that has ended, and this one is brought, not fetched.
+    It ends with the authority: once a list has ended, OpenSSL refuses every client, and no broker fetches the next one.
 
     Args:
         ca: The authority.
         ca_key: Its key.
         revoked: Serial number and time of each.
-        number: Rises with every list.
-        now: Must be later than that of the list before, by a second at least.
+        number: Rises with every list (RFC 5280, section 5.2.3).
+        now: At least a second later than that of the list before.
     """
     start = datetime.fromtimestamp(now // SECOND_NS, UTC)
     builder = (
@@ -151,6 +151,7 @@ def _builder(
 
 
 def _name(text: str) -> x509.Name:
+    # RFC 5280, appendix A.1, ub-common-name: 64 characters. A gateway's id is far shorter.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 

@@ -56,7 +56,7 @@ def generate_tls_key() -> ec.EllipticCurvePrivateKey:
 
 
 def write_private_key(path: Path, key: SigningKey, passphrase: bytes | None) -> None:
-    """Write a new key file of mode 0600; CustodyError where one is there already."""
+    """Write a new key file of mode 0600; CustodyError if one is there already."""
     encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
 

@@ -41,7 +41,7 @@ class Signatory:
 
 
 def _check_name(name: str) -> str:
-    """Return ``name`` where it may name a person and a file.
+    """Return ``name`` if it may name a person and a file.
 
     Raises:
         CustodyError: It may not.

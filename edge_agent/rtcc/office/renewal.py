@@ -21,11 +21,11 @@ def renew(home: RtccHome, gateway: str, presented: x509.Certificate, raw: bytes,
     """Return a further certificate, PEM.
 
     Args:
-        home: Whose authority.
+        home: Holds the authority and the record of its certificates.
         gateway: CN of the certificate that the connection showed.
         presented: That certificate.
         raw: The message.
-        now: Start of the certificate.
+        now: Start of the new certificate.
 
     Raises:
         EvidenceError: Not enrolled, revoked, too early, or the message is not this gateway's; nothing was issued.

@@ -108,7 +108,7 @@ def build_payload(draft: RequestDraft, iss: str, jti: str, now: UtcNs) -> dict[s
 def sign_request(
     home: RtccHome, draft: RequestDraft, now: UtcNs, *, operator: str, supervisor: str, dispatch: str | None = None
 ) -> SignedRequest:
-    """Sign a request by an operator and a supervisor, and by a dispatcher where one is named, on one machine.
+    """Sign a request by an operator and a supervisor, and by a dispatcher if one is named, on one machine.
 
     Raises:
         CustodyError: Somebody is not known here, or not in that role.

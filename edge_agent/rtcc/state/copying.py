@@ -33,7 +33,9 @@ def move_state(source: CityDatabase, target: CityDatabase) -> int:
 
 def _copy(reading: Connection, writing: Connection) -> int:
     count = 0
+    # In the order of their foreign keys.
     for table in metadata.sorted_tables:
+        # The target has its own.
         if table is state_version:
             continue
         if writing.execute(select(table).limit(1)).first() is not None:

@@ -1,11 +1,11 @@
 """Messages between a reader and the workers: inserted as they came, judged in the order of their exchange, once each.
 
 Owns the table ``inbound``. The oldest message of an exchange (gateway and request) is its head. A worker takes heads
-that no other one has, and with each the messages that follow it: nobody else can, as long as the head is there.
+that no other worker has, and with each the messages behind it: while the head is there, no other worker can take them.
 
-Gateways take turns. A message's turn is one more than that of the last of its gateway that waits, and 0 if none does; a
-batch is the messages of the lowest turns, and of one turn the oldest. So a gateway waits for its own backlog, and for
-one message of each other gateway; how many exchanges a message is of changes nothing. The broker vouches for the
+Gateways take turns. A message's turn is one more than that of its gateway's last waiting message, and 0 if none waits;
+a batch is the messages of the lowest turns, and of one turn the oldest. So a gateway waits for its own backlog, and for
+one message of each other gateway, over however many exchanges it spreads its messages. The broker vouches for the
 gateway, which the topic names, and for nothing else.
 """
 
@@ -40,7 +40,7 @@ class NewMessage:
     gateway: str
     """Of the topic."""
     jti: str
-    """As the payload says; empty if it says none."""
+    """As the payload claims; empty if it claims none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class InboundMessages:
     def put(self, messages: Sequence[NewMessage]) -> None:
         """Insert messages in their order, durable on return; one that waits already is not inserted again.
 
-        A gateway of which ``MAX_WAITING`` wait loses what it says beyond them: it alone.
+        If ``MAX_WAITING`` messages of a gateway wait, its further ones are dropped, and those of no other gateway.
         """
         dialect = postgresql if self._database.is_shared else sqlite
         with self._database.begin() as connection:
@@ -143,7 +143,7 @@ class InboundMessages:
 
 
 def _share_out(connection: Connection, messages: Sequence[NewMessage]) -> list[dict[str, object]]:
-    """Give each message its turn; leave out those for which its gateway has no room."""
+    """Give each message its turn; leave out those of a gateway that has no room left."""
     gateways = {each.gateway for each in messages}
     found = connection.execute(_WAITING, {"gateways": list(gateways)})
     waiting, turns = Counter[str](), dict.fromkeys(gateways, -1)
@@ -159,6 +159,7 @@ def _share_out(connection: Connection, messages: Sequence[NewMessage]) -> list[d
         if waiting[each.gateway] >= MAX_WAITING:
             dropped[each.gateway] += 1
             continue
+        # A repetition, which the insert will ignore, counts as well: turns need not be without gaps.
         waiting[each.gateway] += 1
         turns[each.gateway] += 1
         rows.append(_row(each, turns[each.gateway]))
@@ -215,11 +216,11 @@ def _read_turn(value: object) -> int:
 
 
 def set_aside(connection: Connection, messages: Sequence[TakenMessage]) -> None:
-    """Let messages wait for a person, with the transaction in which they were taken."""
+    """Let messages wait for a person, in the transaction that took them."""
     if messages:
         connection.execute(_SET_ASIDE, {"numbers": [each.number for each in messages]})
 
 
 def remove(connection: Connection, messages: Sequence[TakenMessage]) -> None:
-    """Remove messages that were judged, with the transaction in which they were."""
+    """Remove judged messages, in the transaction that judged them."""
     connection.execute(_REMOVE, {"numbers": [each.number for each in messages]})

@@ -208,6 +208,7 @@ def _places(entry: _Entry, ref: int, extents: Mapping[str, "_Extent"]) -> Iterat
     record's start, which its header tells in any case, is the time of that one.
     """
     delivered = {index for units in entry.delivered.values() for index, _, _ in _UNIT.iter_unpack(bytes(units))}
+    # Every unit is in a clip: nothing is left to be shown.
     if len(delivered) * wire.UNIT.size == len(entry.units):
         return
     # Outside of all clips a unit's place would tell its time, and no check needs it.
@@ -301,6 +302,7 @@ def _reason_for(
     def overlap(span: tuple[int, int, str]) -> int:
         return min(end, span[1]) - max(start, span[0])
 
+    # The ring's own word first; only without one it follows from how a clip ended.
     best = max(known, key=overlap, default=None)
     if best is not None and overlap(best) > 0:
         return best[2]

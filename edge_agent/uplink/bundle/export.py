@@ -199,7 +199,7 @@ class ExportJob:
         return len(data)
 
     def _tell(self, until: UtcNs) -> None:
-        # Times as written may go back where the clock did.
+        # Times as written go back if the clock did.
         self._until = max(self._until, until)
 
     def _run(self) -> None:
@@ -216,6 +216,7 @@ class ExportJob:
         except Exception as error:
             log.exception("export failed")
             self._result = ExportError(f"export failed: {type(error).__name__}")
+        # In this order: a caller that waits finds the ring let go of.
         finally:
             self._on_end()
             self._done.set()
@@ -236,14 +237,14 @@ def describe_order(order: ExportOrder, raw: bytes, what: str) -> ExportEntry:
 
 
 def describe_export(order: ExportOrder, info: ExportInfo) -> Mapping[str, Any]:
-    """Say which MP4 files stand one behind the other; NoFootageError where there is none."""
+    """Say which MP4 files stand one behind the other; NoFootageError if there is none."""
     _demand_footage(order, bool(info.clips), info.gaps)
     files = [{"window": _span(clip.window), "size": clip.size, "sound": clip.sound} for clip in info.clips]
     return {"files": files, "gaps": _gaps(info.gaps)}
 
 
 def describe_bundle(order: ExportOrder, info: BundleInfo) -> Mapping[str, Any]:
-    """Describe a bundle's content; NoFootageError where there is no picture."""
+    """Describe a bundle's content; NoFootageError if there is no picture."""
     _demand_footage(order, info.has_footage, info.gaps)
     return {
         "sha256": info.sha256.hex(),

@@ -176,6 +176,8 @@ class _Assembly:
         yield from self.zip.add(names.BLOCKS, map(block_line, self._mandate.read_evidence(self._reader)))
         proof = json.dumps(self._facts.ledger_proof, sort_keys=True, ensure_ascii=False).encode()
         yield from self.zip.add(names.LEDGER, [proof])
+        # What is delivered is known only after the last record: README and manifest come last, and the manifest lists
+        # every other file.
         self._settle()
         members = self._members()
         yield from self.zip.add(names.README, [write_readme(members).encode()])

@@ -36,6 +36,7 @@ MAX_HOLE_NS = 2_000_000_000
 
 def warm_up() -> None:
     """Load what Python and FFmpeg load lazily, while files can still be opened."""
+    # One encoder, muxer and resampler of each kind that a clip may need.
     sink = io.BytesIO()
     with av.open(sink, "w", format="mp4", options=MUXER) as container:
         stream = container.add_stream("aac", rate=8000, layout="mono")

@@ -202,7 +202,7 @@ def _encode_other(value: object) -> object:
 
 
 def parse_event(raw: bytes) -> ClipEvent:
-    """Read an event of the child and check the type of everything in it; EvidenceError where anything is amiss."""
+    """Read an event of the child and check the type of everything in it; EvidenceError if anything is amiss."""
     try:
         name, members = json.loads(raw)
         kind = _EVENTS[name]
@@ -270,7 +270,7 @@ def write_message(descriptor: int, kind: bytes, body: bytes | memoryview = b"") 
 
 
 def read_message(pipe: Readable) -> tuple[bytes, bytes] | None:
-    """Read one frame, or None at the end of the pipe; EvidenceError where it is cut short or too large."""
+    """Read one frame, or None at the end of the pipe; EvidenceError if it is cut short or too large."""
     header = pipe.read(_FRAME.size)
     if not header:
         return None

@@ -46,6 +46,7 @@ class Stills:
         """Look at the next picture."""
         if not self._due or not placed.packet.is_keyframe or not self._due[0] <= placed.utc_ns < self._window.end:
             return
+        # One picture for all parts that it is too late for: keyframes may be rarer than parts.
         self._due = [due for due in self._due if due > placed.utc_ns]
         for frame in decode_keyframe(video, placed.packet.data):
             self._tell(wire.Still(placed.utc_ns, encode_jpeg(frame)))
@@ -66,6 +67,7 @@ def decode_keyframe(video: TrackTemplate, data: bytes) -> list[VideoFrame]:
 
 def encode_jpeg(frame: VideoFrame) -> bytes:
     """Return a picture as JPEG, at most ``MAX_WIDTH`` wide."""
+    # Even: each sample of chroma covers two by two pixels.
     width = min(frame.width, MAX_WIDTH) & ~1
     height = max(2, frame.height * width // frame.width & ~1)
     encoder: Any = av.CodecContext.create("mjpeg", "w")

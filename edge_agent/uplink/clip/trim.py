@@ -89,7 +89,7 @@ class DtsClock:
         self.first = self._lead[-1] if self._lead else ordered[0]
 
     def next(self, pts: int) -> int | None:
-        """Return the DTS of the next unit, or None where reordering got deeper than it was at the beginning."""
+        """Return the DTS of the next unit, or None if reordering got deeper than it was at the beginning."""
         heapq.heappush(self._waiting, pts)
         dts = self._lead.pop() if self._lead else heapq.heappop(self._waiting)
         # In MP4 (ISO/IEC 14496-12, 8.8.8) a DTS is the sum of unsigned durations, so that it must

@@ -19,7 +19,8 @@ class AckPace:
 
     Args:
         clock: Its time since boot, which no step of the wall clock moves.
-        wait: Waits so many seconds; true if the process ends meanwhile. ``threading.Event.wait`` of the stop.
+        wait: Waits so many seconds, and tells whether the process ends meanwhile: ``threading.Event.wait`` of the
+            process's stop.
     """
 
     def __init__(self, clock: Clock, wait: Callable[[float], bool]) -> None:

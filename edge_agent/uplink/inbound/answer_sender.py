@@ -66,7 +66,8 @@ class Sender:
         self._thread.start()
 
     def join(self, timeout_s: float = 12.0) -> None:
-        """Wait until the thread has ended after ``stop``."""
+        """Wait until the thread has ended after ``stop``; a message on its way may take ten seconds of it."""
+        # Wakes the thread, which waits for messages.
         self._store.outbox.pushed.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)

@@ -103,8 +103,8 @@ class HouseReader:
 
         Raises:
             DenialError: ``consent-invalid`` or ``consent-facts-changed``: it would not count as things are now.
-            UsageError: There is no such camera, it was not signed just now or before a revocation, or a consent of
-                this version or a later one was taken in before.
+            UsageError: There is no such camera; the owner did not sign it just now, or signed it before a revocation;
+                or this version or a later one was taken in before.
         """
         camera = self._config.demand_camera(camera_id)
         # By the pinned key and the current facts: a consent for another ring, place or RTCC does
@@ -125,7 +125,8 @@ class HouseReader:
         if not -SKEW_NS <= now - consent.signed_at <= MAX_AGE_NS:
             raise UsageError(f"{consent.camera}: its terms were not made ready within the last five minutes", hint)
         revoked_at = self._store.consents.find_revocation(connection, consent.camera)
-        # One of the future was entered under a wrong clock, and must not keep the owner from signing until then.
+        # A revocation from the future was entered under a wrong clock: it must not keep the owner from signing
+        # until that time has come.
         if revoked_at is not None and consent.signed_at < revoked_at <= now + SKEW_NS:
             raise UsageError(f"{consent.camera}: its consent was revoked after these terms were signed", hint)
 

@@ -37,7 +37,7 @@ class Marks:
     find: Callable[[str], StoredConsent | None]
     """Camera → the newest consent of it that was ever taken in."""
     recipients: Mapping[str, str] = field(default_factory=dict)
-    """Role → age key of those for whom clips are sealed today; empty if there is no trust bundle."""
+    """Role → age key to which a clip of today is encrypted; empty if there is no trust bundle."""
 
 
 def read_consent_states(

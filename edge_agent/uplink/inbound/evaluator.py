@@ -1,4 +1,4 @@
-"""Decides with everything as it is now: the pure gate, fed from the store and the owner's files.
+"""Feeds the pure gate from the store and the owner's files, with everything as it is now.
 
 A request is judged on arrival and again at every later step (approval, after cooling-off, before the upload, before the
 key is handed over): its signatures against the trust bundle of that moment, consent as it stands at that moment, and
@@ -169,6 +169,7 @@ class Evaluator:
     def admit(self, request: Request, outlook: Outlook) -> Admitted:
         """Run checks 7 to 10; DenialError with the first reason, Replayed for a request that is known."""
         now, cameras = outlook.now, outlook.house_state.cameras.values()
+        # The widest of the house: which camera a request is about is not decided yet.
         padding_ns = max((each.terms.house.padding for each in cameras if each.terms is not None), default=0)
         # PROTOCOL 6.1: a request from before this memory began may have been answered by the memory
         # before it.
@@ -219,7 +220,7 @@ class Evaluator:
         return History({camera: used.get(camera, CameraHistory()) for camera in house_state.cameras})
 
     def name_signers(self, raw: bytes) -> list[str]:
-        """Return who signed a request, with their roles, by the trust bundle of now; empty if it names them no more."""
+        """Return the signers of a request and their roles by the current trust bundle; empty if it does not verify."""
         try:
             return [f"{each.person} ({each.role.value})" for each in self.verify(raw, self.moment()).signers]
         except DenialError:

@@ -236,8 +236,8 @@ class Intake:
     def _is_counted(self, request: Request, error: DenialError, now: UtcNs) -> bool:
         """Tell whether a refusal is counted and not entered: an endless repetition must not fill the ledger.
 
-        That is a request for another gateway, one so old that it was entered and forgotten, and one that has the id
-        of another request and was entered already.
+        Counted are: a request for another gateway, one so old that it was entered and forgotten, and one with the id
+        of another request that was entered already.
         """
         is_known = error.reason == "jti-reused" and request.payload_sha256 in self._reused
         return CAUSES[error.reason].check <= LAST_UNREAD_CHECK or is_forgotten(request.exp, now) or is_known
@@ -296,7 +296,7 @@ class Intake:
     ) -> None:
         """Count a refusal that is one too many to be entered; the RTCC sees no difference.
 
-        If there is no room to know it again, silence is its answer: a second one could have another moment.
+        If there is no room to remember it, the answer is silence: a repetition could get its answer at another moment.
         """
         now = outlook.now
         due = outlook.find_decline_of(request.audience.is_area, now, request.release_by, verdict.reasons)

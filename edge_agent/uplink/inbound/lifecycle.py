@@ -185,7 +185,7 @@ _DECISION: _RequestTable = {
 """From arrival to the grant or the denial."""
 _UPLOAD: _RequestTable = {
     (Phase.UPLOADING, Event.PROGRESS): Row(Phase.UPLOADING, (), Status.UPLOADING),
-    # The RTCC does not believe in an upload yet.
+    # No answer: the RTCC has heard of no upload yet, so there is nothing to take back.
     (Phase.GRANTED, Event.REST_WAITS): Row(Phase.GRANTED),
     (Phase.UPLOADING, Event.REST_WAITS): Row(Phase.GRANTED, (), Status.QUEUED),
 }

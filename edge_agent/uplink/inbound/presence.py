@@ -11,6 +11,7 @@ from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS
 from edge_agent.uplink.inbound.intake import TRUST_TOPIC
 
+# The least that `uplink.keepalive` allows.
 _SHORTEST_KEEPALIVE_S = 5
 
 
@@ -37,6 +38,7 @@ def make_broker_settings(config: Config, enrolment: Enrolment, identity: TlsIden
         offline=encode_state(online=False),
         others=enrolment.more_brokers,
         keepalive_s=keepalive_s,
+        # PROTOCOL 2, M5: the first wait is of up to one keepalive.
         first_retry_s=float(keepalive_s),
     )
 

@@ -60,7 +60,7 @@ class RefusalLimits:
         return over or self._store.refusals.find_key_over(hour, [EVERY_KEY], self._room.entered_in_all)
 
     def is_full(self, connection: sqlite3.Connection, now: UtcNs) -> bool:
-        """Tell whether no counted refusal can be remembered any more, once what can arrive no more is forgotten."""
+        """Forget the refused requests that can arrive no more; tell whether no further one can be remembered."""
         self._store.refusals.forget(connection, now)
         return self._store.refusals.count() >= self._room.remembered
 

@@ -54,7 +54,7 @@ class Aftermath:
     payloads: list[StoredRelease] = field(default_factory=list)
     """Their files are to be deleted here; at the upload server, the store remembers it."""
     told: list[StoredRequest] = field(default_factory=list)
-    """Of these the owner is told."""
+    """The owner gets a notice of each."""
     stopped: list[int] = field(default_factory=list)
     """Numbers of requests of which something was stopped."""
 
@@ -259,9 +259,9 @@ class RequestRegister:
         self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, outlook.now, event), aftermath)
 
     def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
-        """Record what a later evaluation leaves of a bound, if that is less than before or later.
+        """Record what a later evaluation leaves of a bound, if it allows less than before, or allows it later.
 
-        Of a denial nothing is recorded here: it ends the request, and with it the bound.
+        A denial is not recorded here: it ends the request, and with it the bound.
         """
         bound = evaluation.bound
         if isinstance(evaluation.verdict, Denial) or bound == stored.bound:
@@ -291,8 +291,8 @@ class RequestRegister:
     ) -> None:
         """Send a stored answer once more, for a request that came again; nothing if it still waits to be sent.
 
-        Age headers pass the gate again like the first time, end with ``release_by``, and are not sent again if the
-        owner took them back too late.
+        Age headers pass the gate again as they did the first time, expire at ``release_by``, and are not sent again
+        if the owner took them back too late.
         """
         is_key = stored.state is RequestState.DELIVERED  # the last answer of such a request carries them
         # A repeated request must not bring a key that the owner took back, however late (A5).
@@ -309,7 +309,7 @@ class RequestRegister:
     ) -> None:
         """Send, or send again, the refusal of a request that is only counted: the same bytes each time.
 
-        They follow from its id and the moment alone, so that nothing of them has to be kept.
+        Its id and the moment determine them, and Ed25519 signs without a random number: nothing has to be kept.
         """
         answer = Answer(self.gateway, request.iss, request.jti, seq=0, at=due, status=Status.DECLINED)
         raw, expires = encode_answer(answer, self._key), UtcNs(max(request.release_by, now) + DAY_OF_GRACE_NS)

@@ -1,6 +1,6 @@
 """Forgets old requests and old orders of the owner; the ledger keeps their outcome.
 
-Owns the bound up to which everything is remembered. No check says anything else afterwards: a
+Owns the bound up to which everything is remembered. Forgetting changes the result of no check: a
 request is refused by its time alone long before it is forgotten, quotas and terms look back less
 far, the facts of an incident outlive every request that terms could still allow, and versions of
 consent are never forgotten. Decides nothing about a request.
@@ -39,8 +39,8 @@ def prune(store: Database, now: UtcNs, *, newest: int = KEEP_NEWEST, incidents: 
     Args:
         store: The releaser's memory.
         now: Of a synchronised clock.
-        newest: How many are kept in any case.
-        incidents: Of how many the facts are.
+        newest: So many requests, and so many orders, are kept in any case.
+        incidents: The facts of so many incidents are kept in any case.
 
     Returns:
         How many requests were forgotten.

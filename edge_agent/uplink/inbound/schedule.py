@@ -1,6 +1,6 @@
 """Everything that is due at a time: ask time-outs, cooling-off, warnings, retention, the hourly and daily entries.
 
-A thin room around APScheduler. Jobs live in memory and are planned anew from SQLite, at start and whenever the wall
+A thin layer over APScheduler. Jobs live in memory and are planned anew from SQLite, at start and whenever the wall
 clock steps: a due time that was computed before a step would come hours late or never. A job that was missed
 runs late rather than not at all (``misfire_grace_time=None``; the library's default of one second skips silently).
 """
@@ -69,7 +69,8 @@ class Jobs:
         return self._thread.is_alive()
 
     def at(self, name: str, due: UtcNs, work: Callable[[], None]) -> None:
-        """Run ``work`` once at ``due``, at once where that is past; the same name again replaces it."""
+        """Run ``work`` once at ``due``, at once if that is past; the same name again replaces it."""
+        # A datetime holds microseconds: rounded up, so that ``due`` has come when the work looks at the clock.
         when = _EPOCH + timedelta(microseconds=due // 1000 + 1)
         self._scheduler.add_job(_told(name, work), DateTrigger(when), id=name, replace_existing=True)
 

@@ -38,7 +38,7 @@ class TrustStore:
         bundle = verify_trust(raw, original, None, self._clock.utc(), ClockState.FLOOR_ONLY)
         self._raise_floors(original, bundle)
         if roots.get("pinned") != _name(pinned):
-            # Enrolled anew: perhaps because somebody else has the old roots, and then the bundle is that one's.
+            # Enrolled anew: perhaps because the old root keys were stolen, and then the thief signed this bundle.
             log.warning("trust bundle was accepted under other pinned roots and is dropped")
             self._store.trust.forget()
             return None

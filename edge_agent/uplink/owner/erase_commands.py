@@ -56,6 +56,7 @@ class ErasureCommands:
         camera = str(members.get("camera", EVERY_CAMERA))[:32]
         windows = _parse_windows(members.get("windows"))
         now = self._clock.utc()
+        # Before the releases: a bundle that is built anew must not find the footage in a hold.
         holds = self._footage.erase_holds(None if camera == EVERY_CAMERA else camera, windows)
         stopped = [each for each in self._under_way(camera, windows) if self._withdraw(each, _CODE)]
         erased = ("all",) if windows is None else tuple(map(str, windows))
@@ -69,6 +70,7 @@ class ErasureCommands:
         """Return the requests whose bundle holds, or may be getting at this moment, any erased footage."""
         states = (RequestState.GRANTED, RequestState.UPLOADING)
         requests = {request.id: request for request in self._store.requests.list_newest(states)}
+        # Delivered ones whose key has not left: without it their clip stays closed.
         requests |= {each: self._store.requests.read(each) for each in self._store.outbox.list_waiting_keys()}
         return [request for request in requests.values() if _touches(request, camera, windows)]
 

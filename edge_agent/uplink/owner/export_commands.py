@@ -99,7 +99,7 @@ class ExportCommands:
         return {"pictures": [write_picture(picture, descriptor) for picture in pictures]}
 
     def _export(self, members: Mapping[str, Any], peer: Peer) -> Iterator[Reply]:
-        """Write own footage into the descriptor that came along: MP4, or a bundle where the order is for one."""
+        """Write own footage into the descriptor that came along: MP4, or a bundle if the order is for one."""
         order, raw, descriptor = self._verify(members, peer)
         if order.recipients is not None and order.window.duration_ns > LONGEST_BUNDLE_NS:
             raise UsageError("a bundle is of four hours at most")
@@ -150,7 +150,7 @@ class ExportCommands:
         return order, raw, peer.fd
 
     def _enter(self, order: ExportOrder, raw: bytes, what: str) -> Mapping[str, object]:
-        """Use the order up and enter it, durably; return the entry's proof where a bundle will need it."""
+        """Use the order up and enter it, durably; return the entry's proof if a bundle will need it."""
         now = self._clock.utc()
         with self._store.transaction() as connection:
             # In the entry's transaction: an order that counts as used stands in the ledger, and the
@@ -165,7 +165,7 @@ class ExportCommands:
 
 
 def _follow(job: ExportJob, stall_s: float) -> Iterator[Reply]:
-    """Tell how far it is until it is done; give up where it does not move."""
+    """Tell how far it is until it is done; give up if it does not move."""
     seen, since_s = job.moved, time.monotonic()
     while not job.wait(_TELL_S):
         if job.moved != seen:

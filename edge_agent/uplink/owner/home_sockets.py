@@ -29,6 +29,7 @@ from edge_agent.uplink.owner.terms_desk import TermsDesk
 
 log = logging.getLogger(__name__)
 
+# The page and the desk ask for a device, not for a user of this machine.
 _NOBODY = Peer(0, 0, 0)
 
 

@@ -30,7 +30,7 @@ PAUSES_S = (5.0, 60.0, 300.0)
 POLL_S = 60.0
 """Refusals that were held back are looked for so often."""
 MAX_TITLE, MAX_BODY = 120, 2000
-"""Letters: services cut longer ones where they like, and some refuse them."""
+"""Letters: some services cut longer ones, and some refuse them."""
 _ROOT = Path(__file__).resolve().parents[3]
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ class OwnerCommands:
         orders: Verifies the owner's orders.
         footage: The rings.
         builder: Makes the bundles of own footage.
-        requests: What stops or approves requests.
+        requests: Stops and approves requests.
         ledger: The ledger, and its checkpoints.
         clock: The wall clock, which the owner may confirm.
     """

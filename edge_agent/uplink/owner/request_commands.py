@@ -179,6 +179,7 @@ class RequestCommands:
     def _approve(self, order: Order, approval: Approval, raw: bytes, now: UtcNs) -> Reply:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
+            # In the transaction of what it does: an order that comes to nothing stays good.
             self._orders.mark_used(connection, order, now)
             request = self._store.requests.find(approval.jti)
             if request is None or request.state is not RequestState.ASKED:
@@ -287,7 +288,7 @@ class RequestCommands:
         """Stop a release, a key that still waits to be sent included.
 
         Returns:
-            The state of the request; ``DELIVERED`` where the broker may have the key, which is not sent again then.
+            The state of the request; ``DELIVERED`` if the broker may have the key, which is not sent again then.
             None if there was nothing to stop.
         """
         now = self._clock.utc()
@@ -315,6 +316,7 @@ class RequestCommands:
             raise UsageError(f"until: {error}") from error
         with self._store.transaction() as connection:
             self._store.pauses.extend(connection, camera, until)
+            # Only now: the outlook has to see the pause (O9).
             outlook = self._evaluator.look()
             entry = PauseEntry(camera, "" if until is None else encode_rfc3339(until))
             entries.append(connection, entry, outlook.now)

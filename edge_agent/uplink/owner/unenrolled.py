@@ -1,7 +1,7 @@
 """The releaser before this gateway belongs to an RTCC: the owner's commands work, and no RTCC can ask for anything.
 
-Wires the desks of the control socket, without a broker, a trust bundle or an upload. Not being enrolled is a state of
-the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes on by itself.
+Wires the commands of the control socket, without a broker, a trust bundle or an upload. Not being enrolled is a state
+of the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes on by itself.
 """
 
 import logging
@@ -65,10 +65,10 @@ _JOIN_S = 10.0
 def wait_enrolled(
     config: Config, store: Database, stop: threading.Event, reload: ReloadCommands | None = None
 ) -> Enrolment | None:
-    """Return the installed enrolment, at once where there is one; serve the owner until then.
+    """Return the installed enrolment, at once if there is one; serve the owner until then.
 
     Returns:
-        None where ``stop`` or a reload came first.
+        None if ``stop`` or a reload came first.
     """
     watch = EnrolmentWatch(config)
     enrolment = watch.look()

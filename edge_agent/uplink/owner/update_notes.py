@@ -51,10 +51,10 @@ class UpdateNotes:
 
 
 def write_note(folder: Path, name: str, members: Mapping[str, str]) -> None:
-    """Leave a note, durable on return; the oldest go where there are too many.
+    """Leave a note, durable on return; the oldest go if there are too many.
 
     Args:
-        folder: ``update-notes`` in the state folder; made where it is missing.
+        folder: ``update-notes`` in the state folder; made if it is missing.
         name: Of the file, without its ending: one a turn of events.
         members: ``what``, ``from``, ``to``, ``why``.
     """

@@ -141,6 +141,7 @@ class BuildStep:
             if bound is None or bound.find(camera.camera) is None:  # it left while another camera's bundle was built
                 raise WithdrawnError
             entry = describe_grant(grant, camera)
+            # A grant that has changed since gets an entry of its own: a bundle is built under what its entry says.
             if earlier is None or known is None or ledger.read_entry(connection, known) != entry.members():
                 known = ledger.read_size(connection)  # of the entry that this step makes
                 name = upload_name(self._register.gateway, request.jti, camera.camera)
@@ -185,7 +186,7 @@ class BuildStep:
     def _put_off(
         self, request: StoredRequest, release: StoredRelease, granted: Mapping[str, Any], error: Exception
     ) -> None:
-        """Remember why a bundle could not be made, for the next try; give it up where there will be none."""
+        """Remember why a bundle could not be made, for the next try; give it up if there will be none."""
         log.warning("bundle cannot be built request=%d camera=%s: %s", request.id, release.camera, error)
         happened, info = after_failure(release.waiting, error)
         tried = replace(release, info=info)

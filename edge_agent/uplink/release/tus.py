@@ -72,6 +72,7 @@ class Pacer:
         while (wait_s := self._due - self._monotonic()) > 0:
             self._sleep(min(wait_s, _NAP_S))
             check()
+        # At most a quarter of a second is made up for: a long pause must not end in a burst.
         self._due = max(self._due, self._monotonic() - _NAP_S) + sent_bytes / self._rate
 
 
@@ -169,7 +170,7 @@ class TusUploader:
         Args:
             file: Seekable, at least ``size`` bytes.
             size: The part of it to send.
-            metadata: Upload-Metadata; ``filename`` and ``filetype`` are added where missing.
+            metadata: Upload-Metadata; ``filename`` and ``filetype`` are added if they are missing.
             upload_url: Of an earlier attempt, from SQLite.
             save_url: Called with each new URL before the first byte is sent to it.
             watch: Told of progress, and ends it.

@@ -1,7 +1,7 @@
 """Payloads on their way: one upload after the other, its progress, and its deletion when it is withdrawn.
 
-Owns the states between built and uploaded, and the payload's file. A payload that leaves here cannot be opened by
-anybody.
+Owns the states between built and uploaded, and the payload's file. Nobody can open a payload that leaves here before
+the key step has handed out its age header.
 """
 
 import logging
@@ -197,8 +197,8 @@ class UploadStep:
     def forget_one(self) -> None:
         """Have one withdrawn upload deleted: one a turn, so that a server that does not answer holds up no release.
 
-        Which ones is stored with the withdrawal. Without its age header it cannot be opened by anybody: this is
-        tidiness, and is given up after ``MAX_TRIES``.
+        The withdrawal has stored which ones. Without its age header nobody can open it: this is tidiness, and is
+        given up after ``MAX_TRIES``.
         """
         doomed = None if self._clock.boot() < self._forget_at else self._store.releases.find_doomed_upload()
         if doomed is None:

@@ -129,6 +129,7 @@ class ReleaseWorker:
 
     def turn(self) -> None:
         """Carry every release on that is due, once; the body of the thread."""
+        # By any clock: neither decides anything, and both only take away.
         self._store.destroy_remains()
         self._steps.upload.forget_one()
         if self._clock.state() is not ClockState.SYNCHRONISED:
@@ -166,6 +167,7 @@ class ReleaseWorker:
 
     def _rest(self, request: StoredRequest) -> None:
         """Leave a request alone for a while, each time for longer, but not past its last call."""
+        # A first pause of 0 doubles to 0, and becomes ``FIRST_PAUSE_NS``.
         pause_ns, _ = self._pauses.get(request.id, (0, MonoNs(0)))
         pause_ns = min(LONGEST_PAUSE_NS, 2 * pause_ns or FIRST_PAUSE_NS)
         left_ns = last_call(request) - self._clock.utc()
@@ -224,7 +226,7 @@ class ReleaseWorker:
             self._end_refused(request, release.camera, error)
 
     def _demand_still_there(self, request: StoredRequest) -> None:
-        """Put the key off where the server has lost what was uploaded, perhaps hours ago: that is built anew."""
+        """Put the key off if the server has lost what was uploaded, perhaps hours ago: that is built anew."""
         try:
             if self._steps.upload.drop_lost(request):
                 raise PutOffError

@@ -42,6 +42,7 @@ class Database(SqliteFile):
         """Remember the first moment at which this store knew the time; later ones change nothing."""
         if self.find_birth() is None:
             with self.transaction() as connection:
+                # The condition once more: two threads may both have found none.
                 connection.execute("UPDATE store SET born_ns = ? WHERE born_ns IS NULL", (now,))
 
     def find_birth(self) -> UtcNs | None:
