@@ -33,6 +33,13 @@ def test_exposure_is_at_most_1_5(name: str) -> None:
     assert f"security`: {printed[1]}." in (UNITS / name).read_text()
 
 
+@pytest.mark.parametrize("name", [*SERVICES, PAGE, DESK])
+def test_no_memory_goes_to_the_disk(name: str) -> None:
+    """Keys and pictures lie in the clear in memory alone: neither swap nor a core file has any of it."""
+    unit = read_unit(UNITS / name)
+    assert (unit["MemorySwapMax"], unit["LimitCORE"]) == (["0"], ["0"])
+
+
 def test_units_verify(tmp_path: Path) -> None:
     """No unknown key, no wrong value; the program's path is replaced by one that is there."""
     for path in UNITS.iterdir():
@@ -148,7 +155,7 @@ def test_desk_reaches_the_releaser_alone_and_sees_the_owners_key_through_systemd
     runs = {"recorder", "releaser", "recorder-page", "releaser-page"}
     assert {"/etc/edge-agent", *(f"/run/edge-agent/{each}" for each in runs)} <= hidden
     assert unit["LoadCredential"] == ["owner.pem:/var/lib/edge-agent/keys/owner.pem"]
-    assert (unit["Group"], unit["MemorySwapMax"], unit["LimitCORE"]) == ([DESK_USER], ["0"], ["0"])
+    assert unit["Group"] == [DESK_USER]
     assert "SupplementaryGroups" not in unit
     assert "-/run/edge-agent/releaser-desk" in " ".join(read_unit(UNITS / PAGE)["InaccessiblePaths"]).split()
 
