@@ -82,6 +82,7 @@ class RtccHome:
 
     Args:
         path: The folder, made by ``create``.
+        settings: The content of its ``rtcc.json``.
         passphrase: Opens the private keys if they are encrypted.
     """
 
