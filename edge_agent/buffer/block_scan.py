@@ -34,7 +34,7 @@ class LocatedRecord:
     header: RecordHeader
     header_bytes: bytes
     body_sha256: bytes
-    """As stored behind the tag; ``verify_body`` compares."""
+    """As stored behind the tag; ``is_body_good`` compares."""
 
     @property
     def end_offset(self) -> int:

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Run one process until it is told to stop (SIGTERM, SIGINT)."""
     # Else a reload that is asked for before the handler stands would end the process; children inherit it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Imported here: a process loads the code of its own half alone.
     if args.command == "record":
         from edge_agent import recorder
 

@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _entries(path: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    # 0 asks for all of them.
     last = 0 if args.verb == "dump" or args.all else args.last
     for answer in stream(path, "ledger", kinds=getattr(args, "kind", []), last=last):
         yield from answer.get("entries", ())

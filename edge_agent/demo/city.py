@@ -54,6 +54,7 @@ class City:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            # Whatever was started ends if a later step fails; ``pop_all`` leaves it running if all went well.
             stack.callback(self.stop)
             enrol_server(self.home, _SERVER_NAMES, self._clock.utc())
             self._start_servers()

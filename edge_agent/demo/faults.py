@@ -65,6 +65,7 @@ FAULTS = {
     "still": "the same picture is sent again and again",
 }
 
+# NAME, NAME@START or NAME@START+DURATION.
 _FORM = re.compile(r"([a-z0-9-]+)(?:@([^+]+)(?:\+([^+]+))?)?")
 
 

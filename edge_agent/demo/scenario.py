@@ -165,6 +165,7 @@ class Scenario:
             self._refuse_unread(single, draft, "supervisor-missing")
         with self._step("a replay of the good request gets the stored answer, and no new decision"):
             self._replay()
+        # 0.02 degrees of latitude are 2.2 km.
         far = replace(draft, incident=replace(draft.incident, place=Place(LAT + 0.02, LON)))
         outside = replace(other, window=Window(UtcNs(other.incident.window.start - 30 * MINUTE_NS), other.window.end))
         for what, refused, reason in (
@@ -177,6 +178,7 @@ class Scenario:
 
     def _draft(self) -> RequestDraft:
         now = self._clock.utc()
+        # It ends three seconds ago: a record spans two at most, so the last one of the clip is complete by now.
         window = Window(UtcNs(now - (CLIP_S + 3) * SECOND_NS), UtcNs(now - 3 * SECOND_NS))
         self._incidents += 1
         incident = Incident(f"D-{self._incidents}", Category.ROBBERY, UtcNs(now - SECOND_NS), self._place, window)

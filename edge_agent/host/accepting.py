@@ -46,6 +46,7 @@ class _Accepted(socket.socket):
 
     def __init__(self, plain: socket.socket, on_closed: Callable[[], None]) -> None:
         super().__init__(plain.family, plain.type, plain.proto, plain.detach())
+        # A finalizer runs once: closing twice frees one place, and an object that nobody closed frees its own.
         self._closed_once = weakref.finalize(self, on_closed)
 
     def close(self) -> None:

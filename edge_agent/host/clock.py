@@ -35,7 +35,7 @@ class Clock(Protocol):
         """Read the time since boot, which never steps."""
 
     def state(self) -> ClockState:
-        """Tell whether the wall clock is disciplined by a time source."""
+        """Return the state of the wall clock: whether a time source disciplines it."""
 
 
 class _Timex(ctypes.Structure):

@@ -93,7 +93,7 @@ class KeptClock:
         return self._system.boot()
 
     def state(self) -> ClockState:
-        """Tell whether the wall clock can be believed."""
+        """Return the state of the wall clock: the system's, but floor-only while a step is in doubt."""
         state = self._system.state()
         if state is ClockState.SYNCHRONISED and self._doubts_steps and self._step_ns() is None:
             return ClockState.FLOOR_ONLY  # `keep` has not looked at it yet

@@ -22,6 +22,7 @@ class Notifier:
         found = os.environ if environment is None else environment
         self._address = found.get("NOTIFY_SOCKET", "")
         watchdog_us = found.get("WATCHDOG_USEC", "0")
+        # sd_watchdog_enabled(3): for the process that is named alone; a child inherits the variables and must not beat.
         is_ours = found.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._beat_ns = int(watchdog_us) * 1000 // 3 if watchdog_us.isdecimal() and is_ours else 0
         self._beaten: MonoNs | None = None
@@ -47,6 +48,7 @@ class Notifier:
     def _send(self, text: str) -> None:
         if not self._address:
             return
+        # sd_notify(3): "@" stands for the zero byte that an abstract name begins with (unix(7)).
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
             line.settimeout(1)

@@ -1,8 +1,8 @@
 """Which parameter sets a decoder holds: one for each kind and id, as the standards replace them.
 
 Owns reading the id of a set (H.264 7.3.2.1 and 7.3.2.2, H.265 7.3.2.1 to 7.3.2.3) and the rule that a keyframe changes
-what it brings and nothing else. Pure: bytes in, bytes out, in the form of ``media.parameter_sets``: NAL units by type,
-each behind its length as four bytes big-endian.
+what it brings and nothing else. Pure: bytes in, bytes out, in the form of ``commitments.parameter_sets``: NAL units by
+type, each behind its length as four bytes big-endian.
 """
 
 import contextlib

@@ -66,6 +66,7 @@ def pick_language(accepted: str) -> Language:
         language = next((each for each in LANGUAGES if found is not None and found[1] == each), None)
         if found is not None and language is not None:
             weight = float(found[2] or 1)
+            # RFC 9110, 12.4.2: a weight of 0 means "not acceptable". Of equal weights the first one named counts.
             if weight > best[0]:
                 best = (weight, language)
     return best[1]

@@ -68,6 +68,7 @@ class EraseCommands:
         chosen: list[tuple[str, Erase]]
         chosen = [(n, sink.erase) for n, sink in self._sinks().items() if camera in ("*", n.rpartition(".")[0])]
         for each in config.cameras:
+            # An enabled camera has its sink, paused or not: its ring has one writer only.
             if not each.enabled and camera in ("*", each.id):
                 for quality in each.qualities:
                     if config.ring_path(each.id, quality).exists():

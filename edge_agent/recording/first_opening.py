@@ -50,6 +50,7 @@ class FirstOpening:
         # A daemon: a disk that does not answer must not keep the process from ending.
         thread = threading.Thread(target=run, name=f"open {name}", daemon=True)
         thread.start()
+        # If no time is left, the ring still has its thread: it opens when its disk answers.
         left_ns = max(0, min(RING_WITHIN_NS, self._until - self._clock.boot()))
         thread.join(left_ns / SECOND_NS)
         if thread.is_alive():

@@ -60,6 +60,7 @@ class SensorPublisher:
             broker |= {"username": login.username, "password": login.password}
         return {
             "broker": broker,
+            # A broker ends the older of two connections with one client id (MQTT 5.0, 3.1.4): each has its own.
             "client_id": f"{self._node}-sensors",
             "node": self._node,
             "cameras": [camera.id for camera in config.cameras if camera.enabled],

@@ -26,6 +26,7 @@ class RecordingHours:
         """Tell whether nothing is to be recorded now; every offset from UTC is one of whole minutes."""
         if not self._hours:
             return False
+        # Asked at every packet: the answer is looked up once a minute.
         minute = now // MINUTE_NS
         if self._known[0] != minute:
             local = datetime.fromtimestamp(minute * MINUTE_NS // SECOND_NS, self._zone)

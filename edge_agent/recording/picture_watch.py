@@ -52,6 +52,7 @@ class PictureWatches:
     def _add(self, camera: Camera) -> None:
         if not camera.enabled:
             return
+        # The last of the qualities is the smaller stream, if there are two.
         name = f"{camera.id}.{camera.qualities[-1]}"
         on_motion = _motion_of(camera, self._triggers)
         view = StreamView(next(self._numbers) % MAX_VIEWS, name, looks_at_health=True, on_motion=on_motion)

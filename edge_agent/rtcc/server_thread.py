@@ -78,8 +78,8 @@ class ServerThread:
 
     def stop(self) -> None:
         """Stop and wait for the thread."""
-        # More than `timeout_graceful_shutdown`: the server ends what it has begun, and then by itself.
         self._server.should_exit = True
+        # Longer than `timeout_graceful_shutdown`: the server ends the requests that it has begun, and then itself.
         if self._thread.is_alive():
             self._thread.join(10)
         self._listener.close()

@@ -181,9 +181,10 @@ class RtccSession:
             return position + 1, self._arrived[position - self._count]
 
     def _ensure_watched(self) -> None:
-        """Open the persistent session once, where nobody has lately: without it the broker drops the answers.
+        """Open the persistent session once, if it was not opened lately: without it the broker drops the answers.
 
-        Where somebody watches at this moment, that connection is taken over and made again: nothing is lost.
+        If another process watches at this moment, the broker closes its connection and it connects again: nothing
+        is lost.
         """
         read_at = self._home.state.readers.read_at(self._broker_name)
         if self._intake is not None or (read_at is not None and self._clock.utc() - read_at < _WATCHED_LATELY_NS):
@@ -201,7 +202,7 @@ class RtccSession:
             self._changed.notify_all()
 
     def _end(self, error: ConfigError) -> None:
-        """Let whoever waits know that nothing comes any more, on the thread of the intake."""
+        """Wake the waiting readers, on the thread of the intake: no answer comes any more."""
         with self._changed:
             self._fault = error
             self._changed.notify_all()

@@ -13,10 +13,14 @@ import yaml
 
 _QUOTES = "“”„‟‘’‚‛«»"
 _ODD_BLANK = re.compile(r"^[ \t]*(?:- +)?([\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000])")
+# `  - name: door`: a key in its line, behind any dashes.
 _KEY = re.compile(r"^( *(?:- +)*)([A-Za-z0-9_-]+):(?= |$)")
+# `name: Door: left`, unquoted.
 _SECOND_COLON = re.compile(r"^ *(?:- +)*[A-Za-z0-9_-]+: +[^'\"\[{#|>][^#]*?: ")
+# `id:door`; `rtsp://…` and `unix:/…` are addresses.
 _NO_BLANK = re.compile(r"^( *(?:- +)?[A-Za-z_]+):(?![ /]|$)")
 _ITEM = re.compile(r"^( *)- ")
+# `-id: door`.
 _NO_ITEM = re.compile(r"^( *-)[A-Za-z_]+:(?: |$)")
 _UNQUOTED_START = "@`%|>,?]}"
 

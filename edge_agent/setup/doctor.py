@@ -105,7 +105,7 @@ def make_report(
     Args:
         config: For counts, sizes and folders; None if it cannot be read: what it leads to is left out.
         findings: Of ``edge-agent check``; their level and topic get in, their texts do not.
-        status: The answers of both processes; empty or ``error`` where one did not.
+        status: The answers of both processes; empty or ``error`` if one did not answer.
         run: Asks the system.
     """
     names = {} if config is None else {camera.id: f"camera {n}" for n, camera in enumerate(config.cameras, 1)}
@@ -263,7 +263,7 @@ def count_journal(run: RunProgram) -> list[dict[str, object]]:
 
 
 def find_phrase(message: str) -> str:
-    """Return the longest phrase of our own sources that a message holds; ``other`` where it holds none."""
+    """Return the longest phrase of our own sources that a message holds; ``other`` if it holds none."""
     return next((phrase for phrase in known_phrases() if phrase in message), "other")
 
 

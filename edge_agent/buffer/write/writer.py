@@ -258,9 +258,9 @@ class RingWriter:
         self._retention.confirm(UtcNs(boot + offset_ns), boot)
 
     def _state_of(self, draft: Draft) -> ClockState:
-        """Tell whether a record's time is of the clock that is synchronised now.
+        """Return the clock's state for a record: that of now, but floor-only if the clock was set since it was timed.
 
-        A record that was timed before the clock was set, and comes after it, is floor-only: its boot time dates it.
+        The time since boot dates such a record.
         """
         state = self._clock.state()
         if state is ClockState.SYNCHRONISED and draft.boot_ns:

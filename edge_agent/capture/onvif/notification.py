@@ -78,4 +78,5 @@ def _is_number(name: str, value: str) -> bool:
 
 def _source(message: Any) -> str:
     parts = [part for part in message.iter() if str(part.tag).endswith(("}Source", "}Key"))]
+    # Cut: a thousand keys are remembered, and a camera chooses how long its names are.
     return ";".join(f"{item.get('Name', '')}={item.get('Value', '')}" for part in parts for item in part)[:200]

@@ -12,6 +12,8 @@ _IDR, _SEI = 5, 6
 _RESERVED = (30, 31)
 """Of NAL units in RTP (RFC 6184 5.2): ignored, as a receiver must."""
 _FIRST, _MORE, _PREFIX = NalRole.FIRST, NalRole.MORE, NalRole.PREFIX
+# Of table 7-1: partitions B and C, auxiliary slices and slices of extensions; the ends of a sequence and of the stream;
+# filler data.
 _ROLES = {
     **dict.fromkeys((3, 4, 19, 20, 21), NalRole.MORE),
     **dict.fromkeys((10, 11), NalRole.SUFFIX),
@@ -26,6 +28,8 @@ class H264Depacketizer(NalDepacketizer):
         begin, end = place
         kind = data[begin] & 0x1F
         if kind == _FU_A:
+            # It is there: ``take`` drops payloads of a single byte. The unit's header is F and NRI of the first byte,
+            # and the type in the second (RFC 6184 5.8).
             flags = data[begin + 1]
             self._take_fragment(flags, bytes((data[begin] & 0xE0 | flags & 0x1F,)), view[begin + 2 : end], ticks)
             return

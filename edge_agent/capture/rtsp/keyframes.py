@@ -13,6 +13,7 @@ _RECOVERY_POINT = 6
 _RECOVERY_TYPE = bytes((_RECOVERY_POINT,))
 _MOST_FRAMES = 1 << 16
 """``recovery_frame_cnt`` is below MaxFrameNum (H.264 7.4.2.1.1)."""
+# A recovery point begins with its count as ue(v): below ``_MOST_FRAMES`` that takes 33 bits at most.
 _MOST_MESSAGES, _MOST_HEAD_BYTES = 64, 8
 _PICTURES_A_FRAME = 4
 """The count is of reference frames. A frame is two pictures at most, and up to three that nothing refers to follow."""
@@ -67,12 +68,14 @@ def find_recovery_frames(nal: bytes | memoryview) -> int | None:
                 frames = BitReader(data[at : at + min(length, _MOST_HEAD_BYTES)]).exp_golomb()
                 return frames if frames < _MOST_FRAMES else None
             at += length
+    # The unit ends within a message: it tells of no recovery point.
     except IndexError:
         pass
     return None
 
 
 def _read_number(data: bytes, at: int) -> tuple[int, int]:
+    # H.264, 7.3.2.3.1: bytes of 255 add up, and the first other byte ends the number.
     value = 0
     while data[at] == 0xFF:
         value, at = value + 255, at + 1

@@ -27,6 +27,7 @@ before. A camera that numbers anew goes on in time, or begins at any time. In th
 from numbers that were set back, and two in a row are a loss: better one too many than a damaged picture for whole."""
 _SSRC_PROOF = 3
 """Packets in a row of another source, in the middle of a picture, until it is believed."""
+# Not 0: a caller that asks ``if lost`` takes a new source for a loss as well.
 NEW_SOURCE = -1
 
 
@@ -91,6 +92,7 @@ class RtpOrder:
             if step is None:
                 return None
             lost = step
+        # RTP time is modulo 2**32: differences of the smaller half lie ahead. After a loss any time is believed.
         if lost or (ticks - self._newest) & 0xFFFFFFFF < 0x80000000:
             self._newest = ticks
         self._strangers, self._next_refused = 0, None
@@ -132,6 +134,7 @@ class RtpOrder:
             return 0
         self._strangers = self._strangers + 1 if ssrc == self._stranger else 1
         self._stranger = ssrc
+        # Behind a marked packet no picture is open: a new source damages none there, and is believed at once.
         if not self._was_marked and number != self._next and self._strangers < _SSRC_PROOF:
             return None
         refused, self._ssrc = self._strangers - 1, ssrc

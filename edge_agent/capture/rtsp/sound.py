@@ -16,6 +16,7 @@ _SHORT_SAMPLES = 960
 # RFC 7587, 4.1: the RTP clock of Opus, whatever the sound was sampled with.
 _OPUS_RATE = 48_000
 _MOST_UNITS = 64
+"""In one packet, and fragments of one unit: a bound on the work that a camera can make."""
 
 
 class SoundDepacketizer(Protocol):
@@ -146,6 +147,7 @@ class _Aac:
             return self._take_fragment(data[at:end], ticks, sizes[0])
         self._fragments = []
         units = []
+        # RFC 3640, 3.1: the timestamp is that of the first unit; the others follow at the distance of their samples.
         for number, size in enumerate(sizes):
             if at + size > end:
                 break
@@ -157,6 +159,8 @@ class _Aac:
         value, left = int.from_bytes(section, "big"), 8 * len(section)
         sizes: list[int] = []
         while len(sizes) < _MOST_UNITS:
+            # RFC 3640, 3.2.1.1: the first header has AU-Index, the others AU-Index-delta, perhaps of another width.
+            # Both are skipped: units are taken in the order in which they lie, as if none were interleaved.
             index_bits = self._index_bits[bool(sizes)]
             if bits < self._size_bits + index_bits:
                 break

@@ -117,11 +117,13 @@ class Splitter:
         if blanks := _BLANKS.match(data, at):  # some cameras end a message with one line more
             pieces.blanks += 1
             return blanks.end()
+        # An end of four bytes may begin in the last three that were searched.
         begin = at + max(0, self._searched_bytes - _END_BYTES + 1)
         found = _HEAD_END.search(data, begin, at + MAX_HEAD_BYTES + _END_BYTES)
         if found is None:
             self._check_begun(data, at)
             self._searched_bytes = len(data) - at
+            # One byte more may complete the end.
             self._needed_bytes = self._searched_bytes + 1
             return at
         head = data[at : found.start()]

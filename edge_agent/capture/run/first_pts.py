@@ -83,6 +83,7 @@ class FirstPicture:
         trailing = [pts for pts in shown if pts not in leading]
         if not trailing:
             return max(leading) + step_ticks
+        # Leading pictures are shown before it: its PTS lies behind all of theirs.
         return max([trailing[0] - unknown * step_ticks, *(pts + 1 for pts in leading)])
 
     def _leads(self, picture: Arrival) -> bool:

@@ -32,6 +32,7 @@ _LOOK_SELDOM_NS = 5 * SECOND_NS
 _MISTAKE_PPM_S = 80_000
 """How wrong a rate may be by mistake, times the window: 2 % after 4 s, 0.13 % after a minute."""
 _LEAST_PPM, _MOST_PPM = -600_000, 4_000_000
+"""Media time that runs 2.5 times as fast as the wall clock, and a fifth as fast."""
 _SHORTEST_NS = SECOND_NS
 _PARTS = 4
 
@@ -115,6 +116,7 @@ class RateEstimator:
         for media, arrived in self._points:
             part = min(_PARTS - 1, (arrived - since) * _PARTS // span_ns)
             late[part] = min(late[part], arrived - media * scale // 1_000_000)
+        # Three quarters of the time by which a clock so wrong drifts in one part.
         return max(late) - min(late) <= 3 * abs(rate_ppm) * span_ns // (4 * _PARTS * 1_000_000)
 
 

@@ -32,12 +32,15 @@ class PreRoll:
     def push(self, arrival: Arrival) -> None:
         """Keep a packet, and forget what is too old for it."""
         if arrival.track == 0 and arrival.is_keyframe:
+            # The GOP behind a forgotten one has nothing before it: still short. The keyframe after that ends it.
             self.is_short = self.is_short and not self._gops
             self._gops.append([])
+        # Before the first keyframe nothing can be decoded.
         if not self._gops:
             return
         self._gops[-1].append(arrival)
         self._bytes += size_in_memory(arrival)
+        # The oldest GOP goes once the one behind it begins early enough; the open one always stays.
         while len(self._gops) > 1 and (self._bytes > MAX_BYTES or self._is_past(self._gops[1][0].boot, arrival.boot)):
             self._forget()
         if self._bytes > MAX_GOP_BYTES:

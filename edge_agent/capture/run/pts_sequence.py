@@ -87,6 +87,7 @@ class Sequencer:
 
     def _fills_hole(self, pts: int) -> bool:
         # A picture that is shown before one that has come has a free place; a wrong PTS falls between two neighbours.
+        # Free means three quarters of a step from each neighbour.
         return pts > min(self._own) and 4 * min(abs(pts - place) for place in self._given) >= 3 * self._step_ticks
 
     def _take_own(self, pts: int) -> int:

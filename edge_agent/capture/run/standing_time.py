@@ -89,6 +89,7 @@ class StandingTime:
     def _follow_arrival(self, boot: MonoNs, duration_ticks: int) -> int:
         # Rule 1: the second field of a picture. The latest stays where it is, for the next picture is a step from it.
         if self._repeats == 1 and self._anchor is None:
+            # A tick at least, also in a coarse time base: no two packets may share a PTS.
             return self.latest + max(1, duration_ticks // 2)
         if self._anchor is None:
             self._anchor = self.latest, self._latest_boot

@@ -37,6 +37,7 @@ def open_session(
             return open_own_session(endpoint, clock, loss, silence_s, released)
         except CaptureError as error:
             raise _explain_tls(error, endpoint) from None
+    # Of FFmpeg, gaps are seen over UDP alone (``packet_loss``).
     loss.begin(is_counted=endpoint.carrier == "udp")
     try:
         return ffmpeg_process.open_session(endpoint, clock, loss, silence_s, released)

@@ -21,6 +21,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 
 WINDOW_NS = 5 * MINUTE_NS
 _PLACE_NS = 10 * SECOND_NS
+"""So long one place counts; thirty of them are the window."""
 MAX_GAP_PACKETS = 3000
 """A longer gap is not counted (RFC 3550 A.1, ``MAX_DROPOUT``): more likely the camera has begun to number anew. For
 ``capture.rtsp.rtp`` the picture in which it falls is damaged all the same: nothing tells which of the two it was."""

@@ -49,6 +49,7 @@ class SessionAccount:
 
     def take(self, arrival: Arrival) -> None:
         """Take in what arrived."""
+        # Track 0 has the pictures; sound tells nothing of GOPs.
         if arrival.track:
             return
         self._first = arrival.boot if self._first is None else self._first
@@ -56,6 +57,7 @@ class SessionAccount:
         if arrival.is_damaged:
             self._is_in_gop = False
         elif arrival.is_keyframe:
+            # This keyframe ends the GOP before it, which is whole if no picture since its own keyframe was damaged.
             self.has_gop = self.has_gop or self._is_in_gop
             self._is_in_gop = True
 

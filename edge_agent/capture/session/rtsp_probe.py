@@ -1,7 +1,7 @@
 """One plain RTSP question to a camera, beside FFmpeg: DESCRIBE, and the head of its answer.
 
-Judges no certificate: that is done on another connection (``tls.find_fault``), so nothing secret may be sent over
-``rtsps`` here.
+Judges no certificate: that is done on another connection (``camera_tls.find_fault``), so nothing secret may be sent
+over ``rtsps`` here.
 """
 
 import errno

@@ -79,6 +79,7 @@ class House:
     @property
     def cooling_off_s(self) -> int:
         """Return how long its owner lets a granted release wait."""
+        # 7 and 10 have no common factor: ten houses in a row have ten different waits.
         return self.number * 7 % _WAITS * _WAIT_S
 
 

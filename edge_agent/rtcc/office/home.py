@@ -63,7 +63,7 @@ class HomeSettings:
     broker_port: int
     """For gateways."""
     rtcc_port: int
-    """For ourselves: a listener of its own, where several programs share one certificate."""
+    """For ourselves: a listener of its own, if several programs share one certificate."""
     uploads: Mapping[str, str]
     """Name → URL of each tus endpoint; a gateway learns them when it is enrolled."""
     more_brokers: tuple[tuple[str, int], ...] = ()
@@ -82,7 +82,8 @@ class RtccHome:
 
     Args:
         path: The folder, made by ``create``.
-        passphrase: Opens the private keys where they are encrypted.
+        settings: The content of its ``rtcc.json``.
+        passphrase: Opens the private keys if they are encrypted.
     """
 
     def __init__(self, path: Path, settings: HomeSettings, passphrase: bytes | None) -> None:

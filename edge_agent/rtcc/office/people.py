@@ -58,7 +58,7 @@ class People:
 
     Args:
         folder: ``people/``.
-        passphrase: Opens the private keys where they are encrypted.
+        passphrase: Opens the private keys if they are encrypted.
     """
 
     def __init__(self, folder: Path, passphrase: bytes | None) -> None:

@@ -38,7 +38,7 @@ class RootSets:
 
     Args:
         folder: ``roots/``.
-        passphrase: Opens the private keys where they are encrypted.
+        passphrase: Opens the private keys if they are encrypted.
     """
 
     def __init__(self, folder: Path, passphrase: bytes | None) -> None:

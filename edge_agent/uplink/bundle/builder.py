@@ -1,4 +1,4 @@
-"""Makes bundles: gathers what a bundle says beyond grant and ring, and hands it to ``bundle.build``."""
+"""Makes bundles: gathers what a bundle says beyond grant and ring, and hands it to ``writer.build``."""
 
 import json
 import logging

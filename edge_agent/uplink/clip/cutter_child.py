@@ -170,7 +170,7 @@ class Cutting:
     def _find_shape(self, record: _Record, packet: NutPacket) -> _Shape:
         """Return the shape with which a picture is decoded: the record's parameter sets, and those in band since.
 
-        A keyframe replaces the sets that it brings and no other (``parameter_sets.merge_sets``). A shape that equals
+        A keyframe replaces the sets that it brings and no other (``decoder_sets.merge_sets``). A shape that equals
         the open run's is that very object: nothing is compared for each picture.
         """
         track = record.video

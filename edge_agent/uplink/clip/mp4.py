@@ -234,7 +234,7 @@ class _ToAac:
         self._stream = container.add_stream("aac", rate=track.sample_rate, layout=layout)
 
     def add(self, container: OutputContainer, data: bytes, pts: int) -> None:
-        """Encode one packet of G.711; where packets before it are missing, there is silence."""
+        """Encode one packet of G.711; silence takes the place of packets missing before it."""
         samples = len(data) // self._channels
         if self._next_pts is not None:
             hole = int((pts - self._next_pts) * self._base * self._rate)

@@ -32,7 +32,8 @@ class Jobs:
 
     Args:
         clock: Watched for steps.
-        plan: Enters every job that the store makes due; called at start and after a step, in a thread of its own.
+        plan: Enters every job that the store makes due; called by ``start``, and after a step in the thread that
+            watches the clock.
         stop: Ends the watch.
     """
 
@@ -89,6 +90,7 @@ class Jobs:
             now_offset = self._clock.utc() - self._clock.boot()
             if abs(now_offset - offset) > STEP_NS:
                 log.warning("wall clock stepped by_s=%.3f; jobs are planned anew", (now_offset - offset) / SECOND_NS)
+                # The old offset stays, so that the next look finds the step again.
                 if not self._plan_anew():
                     continue
             offset = now_offset

@@ -65,7 +65,7 @@ class FaultNews:
 
     Args:
         config: Names the cameras, the recorder's status, the disks and the owner's language.
-        send: Takes notices; ``Messenger.tell``.
+        send: Takes notices; ``News.tell``.
         wanted: The occasions that the owner's terms want told; faults themselves are told by ``notify.faults``.
         clock: The gateway's clocks.
         facts: The releaser's own state.

@@ -27,7 +27,7 @@ class StillPicture:
 def take_stills(records: Iterable[StoredRecord], window: Window, count: int) -> tuple[StillPicture, ...]:
     """Take a keyframe out of each of ``count`` equal parts of a window, as JPEG of at most 640 pixels' width.
 
-    ``records`` is read from a second thread. Fewer come back where there is no footage or it cannot be decoded.
+    ``records`` is read from a second thread. Fewer come back if there is no footage in a part, or it cannot be decoded.
 
     Args:
         records: The records that ``RingReader.read_own`` yields.
