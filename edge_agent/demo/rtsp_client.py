@@ -29,7 +29,7 @@ _QUEUE_UNITS = 256
 _HESITATION_STEP_S = 0.02
 _SLOW_NS = 12 * SECOND_NS
 _REPORT_EVERY_NS = 2 * SECOND_NS
-_REASONS = {200: "OK", 400: "Bad RtspRequest", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
+_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed",
             453: "Not Enough Bandwidth", 454: "Session Not Found", 455: "Method Not Valid",
             461: "Unsupported Transport"}  # fmt: skip
 

@@ -117,7 +117,7 @@ class Reader:
         return (
             f"{moment:%H:%M:%S}"
             if moment.date() == day.date()
-            else say_time(parse_rfc3339(text), self.zone, seconds=True)
+            else say_time(parse_rfc3339(text), self.zone, self.words, seconds=True)
         )
 
     def title(self, camera: str) -> str:
@@ -211,14 +211,14 @@ class Reader:
         return EntryView(int(entry["index"]), self.moment(entry["at"]), title, line, entry.get("request"))
 
 
-def say_time(moment: UtcNs, zone: tzinfo, words: Words = ENGLISH, *, seconds: bool = False) -> str:
+def say_time(moment: UtcNs, zone: tzinfo, words: Words, *, seconds: bool = False) -> str:
     """Say a time of the house: ``Sat 28 Nov, 19:12``."""
     local = _local(moment, zone)
     clock = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
     return f"{say_day(local, words)}, {clock}"
 
 
-def say_day(day: date, words: Words = ENGLISH) -> str:
+def say_day(day: date, words: Words) -> str:
     """Say a day: ``Sat 28 Nov``."""
     return f"{words(DAYS[day.weekday()])} {day.day} {words(MONTHS[day.month - 1])}"
 

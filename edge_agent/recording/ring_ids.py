@@ -55,18 +55,19 @@ class KnownRingIds:
         """Pin a stream's ring; durable on return. RingError if it cannot be saved."""
         with self._lock:
             if self._pins.get(name) != pin:
-                self._pins[name] = pin
-                self._save()
+                self._save(self._pins | {name: pin})
 
     def forget(self, name: str) -> None:
-        """Take whatever ring is at the stream's path from now on, or make one."""
+        """Take whatever ring is at the stream's path from now on, or make one. RingError if it cannot be saved."""
         with self._lock:
-            if self._pins.pop(name, None) is not None:
-                self._save()
+            if name in self._pins:
+                self._save({other: pin for other, pin in self._pins.items() if other != name})
 
-    def _save(self) -> None:
-        pins = {name: {"ring_id": pin.ring_id.hex(), "path": str(pin.path)} for name, pin in self._pins.items()}
+    def _save(self, pins: dict[str, Pin]) -> None:
+        kept = {name: {"ring_id": pin.ring_id.hex(), "path": str(pin.path)} for name, pin in pins.items()}
         try:
-            write_small_file(self._path, json.dumps(pins, indent=1).encode())
+            write_small_file(self._path, json.dumps(kept, indent=1).encode())
         except OSError as error:
             raise RingError(f"ring ids cannot be saved: {self._path}: {error.strerror}") from error
+        # Only once it is durable: otherwise the next call would find nothing to save.
+        self._pins = pins

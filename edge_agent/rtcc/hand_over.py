@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 STILLS = 3
 """Per clip."""
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
-_BLOCK_BYTES = 1 << 20
 _VERIFY = """\
 HOW TO VERIFY THIS
 

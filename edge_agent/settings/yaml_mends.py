@@ -22,7 +22,6 @@ _NO_BLANK = re.compile(r"^( *(?:- +)?[A-Za-z_]+):(?![ /]|$)")
 _ITEM = re.compile(r"^( *)- ")
 # `-id: door`.
 _NO_ITEM = re.compile(r"^( *-)[A-Za-z_]+:(?: |$)")
-_UNQUOTED_START = "@`%|>,?]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edge_agent.desk import app as desk_app
 from edge_agent.desk.terms_form import MODES, UNITS
 from edge_agent.page import processes, views, words
 from edge_agent.page.languages import Words, load_words, pick_language
+from edge_agent.page.views import Reader
 from edge_agent.protocol.request import Category
 from edge_agent.texts import LANGUAGES
 
@@ -95,3 +97,12 @@ def test_a_strangers_value_is_escaped_and_cleaned_beside_markup():
 def test_a_sentence_without_a_translation_stays_english():
     """A gap in a table costs nobody a page."""
     assert load_words("fr")("Nobody wrote {what}.", what="this") == "Nobody wrote this."
+
+
+def test_a_time_of_another_day_is_said_in_the_language_of_the_page() -> None:
+    """Every time that has a day has it in the language of the page, those to the second included."""
+    reader = Reader({}, UTC, load_words("es"))
+    first, later = "2026-11-28T23:59:58Z", "2026-11-29T00:00:02Z"
+    assert reader.clock(first, first) == "23:59:58"
+    assert reader.clock(later, first) == f"{load_words('es')('Sun')} 29 {load_words('es')('Nov')}, 00:00:02"
+    assert load_words("es")("Sun") != "Sun"
