@@ -14,18 +14,18 @@ from edge_agent.media.packets import NutPacket, TrackTemplate, reorder_depth
 NUT_MAGIC = b"nut/multimedia container\x00"
 
 # NUT, "Syntax": start codes of 64 bits, each beginning with "N".
-_MAIN, _STREAM, SYNCPOINT = (
+_MAIN, _STREAM, _SYNCPOINT = (
     bytes.fromhex(code) for code in ("4E4D7A561F5F04AD", "4E5311405BF2F9DB", "4E4BE4ADEECA4569")
 )
-VERSION = 3
-MAX_DISTANCE = 1 << 16
+_VERSION = 3
+_MAX_DISTANCE = 1 << 16
 """FFmpeg calls a file damaged if a frame begins so far behind the last syncpoint; a longer frame has a checksum."""
 # NUT, `msb_pts_shift`: a coded PTS below 2**14 is the last bits of one near the frame before.
-MSB_PTS_SHIFT = 14
+_MSB_PTS_SHIFT = 14
 _MAX_PTS_DISTANCE = 1 << 30
 """Ticks between two frames above which they would need a checksum: more than a record can span."""
 # NUT, `header_checksum`: there if `forward_ptr` is above 4096.
-LONG_PACKET_BYTES = 4096
+_LONG_PACKET_BYTES = 4096
 # One byte of code, two numbers of ten bytes at most, and a checksum: rounded up.
 _FRAME_HEADER_BYTES = 30
 # NUT, "Frame flags".
@@ -63,15 +63,15 @@ def write_nut(tracks: Sequence[TrackTemplate], packets: Iterable[NutPacket], *, 
     header = _header(tuple(tracks), _depths(len(tracks), taken))
     bases = _time_bases(tracks)
     base_of = [bases.index(track.time_base) for track in tracks]
-    pieces, place, since, key_at = [behind, header], len(header), -MAX_DISTANCE, 0
+    pieces, place, since, key_at = [behind, header], len(header), -_MAX_DISTANCE, 0
     for track, pts, dts, _, is_keyframe, data in taken:
         size = len(data)
         opens_picture = is_keyframe and not track
-        if since < 0 or opens_picture or place + size + _FRAME_HEADER_BYTES >= since + MAX_DISTANCE:
+        if since < 0 or opens_picture or place + size + _FRAME_HEADER_BYTES >= since + _MAX_DISTANCE:
             key_at = place if opens_picture or since < 0 else key_at
             # The demuxer goes back to the last keyframe from any syncpoint: in steps of 16 bytes, rounded down.
             time = max(0, dts) * len(bases) + base_of[track]
-            syncpoint = _packet(SYNCPOINT, _vint(time) + _vint((place - key_at) >> 4))
+            syncpoint = _packet(_SYNCPOINT, _vint(time) + _vint((place - key_at) >> 4))
             pieces.append(syncpoint)
             since, place = place, place + len(syncpoint)
         head = _frame_header(track, pts, size, is_keyframe=is_keyframe)
@@ -95,9 +95,9 @@ def _header(tracks: tuple[TrackTemplate, ...], depths: tuple[int, ...]) -> bytes
         raise ValueError(f"cannot write NUT: tracks={len(tracks)}")
     bases = _time_bases(tracks)
     # NUT, "Main header": version, stream_count, max_distance, time bases, frame codes.
-    main = b"".join(map(_vint, (VERSION, len(tracks), MAX_DISTANCE, len(bases))))
+    main = b"".join(map(_vint, (_VERSION, len(tracks), _MAX_DISTANCE, len(bases))))
     main += b"".join(_vint(base.numerator) + _vint(base.denominator) for base in bases)
-    main += frame_codes(len(tracks))
+    main += _frame_codes(len(tracks))
     # No elision headers. FFmpeg reads the field from version 3 on, whether or not there are any.
     main += _vint(0)
     streams = (
@@ -107,9 +107,8 @@ def _header(tracks: tuple[TrackTemplate, ...], depths: tuple[int, ...]) -> bytes
     return NUT_MAGIC + _packet(_MAIN, main) + b"".join(streams)
 
 
-@lru_cache(maxsize=_MOST_TRACKS)
-def frame_codes(tracks: int) -> bytes:
-    """Return the table of frame codes: 0 is none, then four a track (``_frame_header``), the others are none."""
+def _frame_codes(tracks: int) -> bytes:
+    """Write the table of frame codes: 0 is none, then four a track (``_frame_header``), the others are none."""
     used = [
         _code(flags | _SIZE_MSB | _CODED_PTS, track, 1)
         for track in range(tracks)
@@ -130,7 +129,7 @@ def _stream(track: TrackTemplate, time_base: int, depth: int) -> bytes:
         raise ValueError(f"cannot write NUT: no name for the codec {track.codec}")
     is_audio = track.kind == "audio"
     # NUT, "Stream header": time base, msb_pts_shift, max_pts_distance, decode_delay, flags.
-    numbers = (time_base, MSB_PTS_SHIFT, _MAX_PTS_DISTANCE, depth, 0)
+    numbers = (time_base, _MSB_PTS_SHIFT, _MAX_PTS_DISTANCE, depth, 0)
     head = _vint(is_audio) + _vbytes(fourcc) + b"".join(map(_vint, numbers))
     if is_audio:
         shape = [track.sample_rate, 1, track.channels]
@@ -146,20 +145,20 @@ def _frame_header(track: int, pts: int, size: int, *, is_keyframe: bool) -> byte
     if pts < 0:
         raise ValueError(f"cannot write NUT: PTS below zero, track={track}")
     # NUT: a frame larger than 2 * max_distance must have a checksum.
-    is_long = size > 2 * MAX_DISTANCE
-    # The place in the table that `frame_codes` writes: four codes for each track.
+    is_long = size > 2 * _MAX_DISTANCE
+    # The place in the table that `_frame_codes` writes: four codes for each track.
     code = _SMALL[1 + 4 * track + is_keyframe + 2 * is_long]
     # From 1 << shift on the number is the whole PTS, below it only its last bits.
-    head = code + _vint(pts + (1 << MSB_PTS_SHIFT)) + _vint(size)
-    return head + checksum(head) if is_long else head
+    head = code + _vint(pts + (1 << _MSB_PTS_SHIFT)) + _vint(size)
+    return head + _checksum(head) if is_long else head
 
 
 def _packet(startcode: bytes, body: bytes) -> bytes:
     # NUT, `forward_ptr`: counts from behind the packet's header, the body's checksum included.
     head = startcode + _vint(len(body) + 4)
-    if len(body) + 4 > LONG_PACKET_BYTES:
-        head += checksum(head)
-    return head + body + checksum(body)
+    if len(body) + 4 > _LONG_PACKET_BYTES:
+        head += _checksum(head)
+    return head + body + _checksum(body)
 
 
 def _vint(value: int) -> bytes:
@@ -183,7 +182,7 @@ def _vbytes(data: bytes) -> bytes:
     return _vint(len(data)) + data
 
 
-def checksum(data: bytes) -> bytes:
+def _checksum(data: bytes) -> bytes:
     """CRC-32 of polynomial 04C11DB7, highest bit first, from zero: zlib's is the mirrored one, from all ones."""
     mirrored = zlib.crc32(data.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return mirrored.to_bytes(4, "little").translate(_REVERSED)

@@ -26,7 +26,7 @@ from edge_agent.media.packets import NutPacket
 from edge_agent.uplink.clip import messages as wire
 from edge_agent.uplink.clip.audio import find_reach_ns
 from edge_agent.uplink.clip.mp4 import MUXER, Mp4Run, Placed
-from edge_agent.uplink.clip.nut_reader import NutRunReader, StoredTrack, read_nut
+from edge_agent.uplink.clip.nut_reader import StoredTrack, read_nut
 from edge_agent.uplink.clip.stills import Pictures, Stills, encode_jpeg
 from edge_agent.uplink.clip.trim import Cutter
 
@@ -88,11 +88,8 @@ class Cutting:
     def __init__(self, job: wire.Job, output: Output, make_run: MakeRun = Mp4Run) -> None:
         self._job, self._output, self._make_run = job, output, make_run
         self._cutter = Cutter(job.windows)
-        self._reader = NutRunReader()
         self._run: Mp4Run | None = None
         self._shape: _Shape | None = None
-        self._found: _Shape | None = None
-        """That of the picture before, in this record."""
         self._kind = commitments.CodecKind.MJPEG
         self._described: bytes | None = None
         self._parameters = b""
@@ -103,7 +100,7 @@ class Cutting:
         if head.break_before:
             self.end_run(head.break_before)
         try:
-            tracks, packets = self._reader.read(nut)
+            tracks, packets = read_nut(nut)
         except EdgeAgentError:
             # The clip ends here, and the manifest says so: the next record may be whole again.
             self.end_run("unreadable-record")
@@ -148,7 +145,7 @@ class Cutting:
             # In both directions: footage after a clock that was set back begins another clip.
             elif abs(placed.utc_ns - self._last_utc_ns) > MAX_HOLE_NS:
                 self.end_run("pictures-missing")
-            elif shape is not self._shape:
+            elif shape != self._shape:
                 self.end_run("parameters-changed")
         self._last_utc_ns = placed.utc_ns
         cut = self._cutter.step(placed.utc_ns, packet.pts, packet.is_keyframe)
@@ -161,7 +158,6 @@ class Cutting:
 
     def _describe(self, video: StoredTrack) -> None:
         """Take over a record's own parameter sets, if they are not those of the record before."""
-        self._found = None
         self._kind = commitments.codec_kind(video.codec)
         described = commitments.parameter_sets(self._kind, video.extradata)
         if described != self._described:
@@ -170,17 +166,13 @@ class Cutting:
     def _find_shape(self, record: _Record, packet: NutPacket) -> _Shape:
         """Return the shape with which a picture is decoded: the record's parameter sets, and those in band since.
 
-        A keyframe replaces the sets that it brings and no other (``decoder_sets.merge_sets``). A shape that equals
-        the open run's is that very object: nothing is compared for each picture.
+        A keyframe replaces the sets that it brings and no other (``decoder_sets.merge_sets``).
         """
         track = record.video
         if packet.is_keyframe:
             brought = commitments.inband_parameter_sets(self._kind, track.extradata, packet.data)
-            self._parameters, self._found = merge_sets(self._kind, self._parameters, brought), None
-        if self._found is None:
-            shape = _Shape(track.codec, track.time_base, self._parameters, record.audio)
-            self._found = self._shape if shape == self._shape else shape
-        return self._found
+            self._parameters = merge_sets(self._kind, self._parameters, brought)
+        return _Shape(track.codec, track.time_base, self._parameters, record.audio)
 
     def _start_run(self, record: _Record, shape: _Shape) -> None:
         kind, own = commitments.codec_kind(shape.codec), record.video.extradata
