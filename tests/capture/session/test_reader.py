@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from edge_agent.capture import camera
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.session import reader
 from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Arrival, Endpoint
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader import HeldError, Line
-from edge_agent.units import MonoNs, UtcNs
+from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from tests.support.fakes import FakeClock
 
 NOW = UtcNs(1_800_000_000_000_000_000)
@@ -88,6 +89,11 @@ def test_what_the_taker_gives_up_for_is_how_the_session_ended() -> None:
     assert line.refusal == ("stalled", "")
     line.tell_end("ended", "EOF")
     assert line.refusal == ("ended", "EOF")
+
+
+def test_a_sync_is_asked_for_every_second() -> None:
+    """FORMAT 7.2: whoever takes packets looks at the ring at most a tick after it woke, and it wakes that often."""
+    assert reader.POLL_S + camera._TICK_NS / SECOND_NS <= 1
 
 
 def test_taker_is_woken_before_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
