@@ -170,7 +170,7 @@ class Releaser:
         self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, requests.refuse)
         commands = OwnerCommands(orders, self._footage, self._builder, requests, self._ledger, clock)
         self._keeps = commands.keeps
-        handlers = {"status": self._status.read, **commands.handlers, **self._find_reload_handlers(owner)}
+        handlers = {"status": self._status.read, **commands.handlers, **self._join_reload(owner)}
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._house_reader, consents, clock)
         self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
@@ -263,7 +263,7 @@ class Releaser:
             faults.lines, self._messenger.counts, self._refusal_counter.read, self._intake.limits.count,
         )  # fmt: skip
 
-    def _find_reload_handlers(self, owner: Ed25519PublicKey) -> Mapping[str, Handler]:
+    def _join_reload(self, owner: Ed25519PublicKey) -> Mapping[str, Handler]:
         if self._reload is None:
             return {}
         enrolment, marks, clock = self._enrolment, self._marks, self._clock
