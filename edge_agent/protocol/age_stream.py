@@ -8,11 +8,14 @@ Header ‖ payload is a stock age file (C2SP ``age``).
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import pyrage
 
 from edge_agent.errors import EdgeAgentError, EvidenceError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 # Three X25519 stanzas make 364 bytes; an answer takes 1 KiB (PROTOCOL 8.2).
 MAX_HEADER_BYTES = 2048
@@ -51,7 +54,7 @@ class _Pieces(io.RawIOBase):
 class _Splitter:
     """Keeps the header, passes on the payload; the header too if it belongs in front of it."""
 
-    def __init__(self, out: IO[bytes], *, header_inside: bool) -> None:
+    def __init__(self, out: "SupportsWrite[bytes]", *, header_inside: bool) -> None:
         self._out, self._header_inside = out, header_inside
         self._head: bytearray | None = bytearray()
         self.header = b""
@@ -100,7 +103,11 @@ def find_header_end(data: bytes | bytearray) -> int | None:
 
 
 def seal_stream(
-    pieces: Iterable[bytes | memoryview], recipients: Sequence[str], out: IO[bytes], *, header_inside: bool = False
+    pieces: Iterable[bytes | memoryview],
+    recipients: Sequence[str],
+    out: "SupportsWrite[bytes]",
+    *,
+    header_inside: bool = False,
 ) -> tuple[bytes, bytes, int]:
     """Encrypt pieces to age recipients and write the payload, or the whole age file where ``header_inside``.
 

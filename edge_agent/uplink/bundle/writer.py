@@ -18,6 +18,7 @@ from edge_agent.buffer.format.constants import Kind
 from edge_agent.buffer.read.losses import Loss
 from edge_agent.buffer.read.records import StoredRecord
 from edge_agent.custody.keys import Custody
+from edge_agent.host.write_behind import WriteBehind
 from edge_agent.media import commitments
 from edge_agent.protocol import manifest as names
 from edge_agent.protocol.age_stream import seal_stream
@@ -125,9 +126,10 @@ def build(
         OSError: ``out`` could not be written.
     """
     assembly = _Assembly(mandate, reader, facts, on_progress, cut)
-    with closing(assembly.pieces()) as pieces:  # an error in `out` ends the clip child now, not at some collection
+    # An error in `out` ends the clip child now, not at some collection.
+    with closing(assembly.pieces()) as pieces, WriteBehind(out) as behind:
         recipients = [each.age for each in facts.recipients]
-        header, sha256, size = seal_stream(pieces, recipients, out, header_inside=mandate.has_header_inside)
+        header, sha256, size = seal_stream(pieces, recipients, behind, header_inside=mandate.has_header_inside)
     return BundleInfo(
         sha256=sha256,
         size=size,
