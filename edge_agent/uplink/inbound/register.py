@@ -54,7 +54,7 @@ class Aftermath:
     payloads: list[StoredRelease] = field(default_factory=list)
     """Their files are to be deleted here; at the upload server, the store remembers it."""
     told: list[StoredRequest] = field(default_factory=list)
-    """The owner gets a notice of each."""
+    """The owner gets a notice of each; as it is after its event."""
     stopped: list[int] = field(default_factory=list)
     """Numbers of requests of which something was stopped."""
 
@@ -146,7 +146,7 @@ class RequestRegister:
             self._answer(connection, request, row.answer, step.answer_at or step.now, step.answer)
         if row.notice is not None:
             self._store.notices.add(connection, request.id, row.phase.value)
-            aftermath.told.append(request)
+            aftermath.told.append(self._store.requests.read(request.id))
 
     def _find_moves(self, request: StoredRequest, row: Row, step: RequestStep) -> list["_Move"]:
         """Return what happens to each camera; WithdrawnError if it cannot happen to one."""

@@ -132,8 +132,8 @@ class Reauthorization:
     def clear_up(self, aftermath: Aftermath) -> None:
         """Carry out the consequences, after the transaction; after a kill the next start's sweep does it."""
         self._upload_step.delete_here(aftermath.payloads)
-        for request in aftermath.told:
-            ended = self._store.requests.read(request.id)
+        # An approved request is told of as well, and is not over: its footage is held until it is.
+        for ended in [request for request in aftermath.told if request.state not in OPEN_STATES]:
             log.info("request ended request=%d state=%s", ended.id, ended.state.value)
             self._on_end(ended)
 
