@@ -206,7 +206,7 @@ class Releaser:
         store, register, clock = self._store, self._register, self._clock
         build_step = BuildStep(store, register, self._builder, staging, self._ledger.sign, clock)
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
-        reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
+        reauthorization = Reauthorization(store, self._evaluator, register, staging, clock, self._on_end)
         key_step = KeyStep(store, register, reauthorization)
         steps = ReleaseSteps(build_step, upload_step, key_step)
         worker = ReleaseWorker(store, register, reauthorization, steps, clock, self._stop)

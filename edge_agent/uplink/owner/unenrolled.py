@@ -7,7 +7,7 @@ of the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -50,7 +50,6 @@ from edge_agent.uplink.owner.timetable import HouseJobs
 from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.releases import StoredRelease
 from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ class _NoWorker:
     def wake(self) -> None:
         pass
 
-    def delete_here(self, releases: Sequence[StoredRelease]) -> None:
+    def remove(self, name: str) -> None:
         pass
 
 
