@@ -8,75 +8,62 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
-from zoneinfo import ZoneInfo
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent import __version__
-from edge_agent.consent.house_state import occasions
-from edge_agent.consent.policy import Occasion
 from edge_agent.custody.keys import KeyStore
-from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.host.clock import SystemClock, read_build_time
 from edge_agent.host.control_socket import ControlServer, Handler
 from edge_agent.host.hardening import harden, lock_folder, stop_on_signals
-from edge_agent.host.language import load_texts
 from edge_agent.host.systemd_notify import Notifier
 from edge_agent.ledger.refusal_counts import RefusalCounter
 from edge_agent.mqtt.connection import Broker
 from edge_agent.mqtt.mutual_tls import TlsIdentity
 from edge_agent.protocol.enrolment import Enrolment
-from edge_agent.protocol.public_keys import thumbprint
-from edge_agent.protocol.trust_bundle import Roots
 from edge_agent.protocol.verdict import Verdict
 from edge_agent.settings.gateway import Config, load_config
-from edge_agent.units import SECOND_NS, ClockState, UtcNs
-from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
+from edge_agent.uplink.bundle.builder import BundleBuilder, load_bundle_keys
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.ack_pace import AckPace
 from edge_agent.uplink.inbound.answer_sender import Sender
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
 from edge_agent.uplink.inbound.evaluator import Evaluator
-from edge_agent.uplink.inbound.gateway_clock import open_gateway_clock
+from edge_agent.uplink.inbound.gateway_clock import keep_clock, open_gateway_clock
 from edge_agent.uplink.inbound.intake import Intake
-from edge_agent.uplink.inbound.presence import encode_state, find_cell, make_broker_settings
+from edge_agent.uplink.inbound.presence import find_cell, make_broker_settings
 from edge_agent.uplink.inbound.register import RequestRegister
-from edge_agent.uplink.inbound.retention import prune
 from edge_agent.uplink.inbound.schedule import Jobs
-from edge_agent.uplink.inbound.trust_store import TrustStore
+from edge_agent.uplink.inbound.trust_store import TrustStore, pin_roots
+from edge_agent.uplink.owner.daily_checkpoint import DailyCheckpoint
 from edge_agent.uplink.owner.deadlines import Deadlines
-from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_enrolment, enter_heads
 from edge_agent.uplink.owner.gateway_status import GatewayStatus, find_ends
 from edge_agent.uplink.owner.home_sockets import HomeSockets
 from edge_agent.uplink.owner.ledger_commands import LedgerCommands
-from edge_agent.uplink.owner.notifications import News
-from edge_agent.uplink.owner.notifier import Messenger, make_messenger
+from edge_agent.uplink.owner.notifications import make_news
+from edge_agent.uplink.owner.notifier import make_messenger
 from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.owner.owner_commands import OwnerCommands
-from edge_agent.uplink.owner.page_links import PageLinks
 from edge_agent.uplink.owner.page_reads import FindConsents, PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands, begin_anew
 from edge_agent.uplink.owner.request_commands import RequestCommands
+from edge_agent.uplink.owner.timetable import HouseJobs, RequestJobs
 from edge_agent.uplink.owner.unenrolled import EnrolmentWatch, wait_enrolled
-from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
 from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.build_step import BuildStep
-from edge_agent.uplink.release.certificate_renewal import EVERY_S as RENEW_EVERY_S
 from edge_agent.uplink.release.certificate_renewal import CertificateRenewal
 from edge_agent.uplink.release.key_step import KeyStep
 from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.release.staging import Staging
-from edge_agent.uplink.release.terms_watch import EVERY_S as TERMS_EVERY_S
 from edge_agent.uplink.release.terms_watch import TermsWatch
 from edge_agent.uplink.release.upload_step import UploadStep
-from edge_agent.uplink.release.upload_targets import UploadTargets
+from edge_agent.uplink.release.upload_targets import make_targets
 from edge_agent.uplink.release.worker import ReleaseSteps, ReleaseWorker
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.ledger_archive import begin_from_archive
@@ -85,11 +72,6 @@ from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
 log = logging.getLogger(__name__)
 
 _TURN_S = 1.0
-_RETRY_S = 5.0
-_REFUSALS_S = 600.0
-_HOUR_S = 3600.0
-CHECKPOINT_HOUR_UTC = 3
-"""When the daily checkpoint leaves: at the same time every day, whatever happened."""
 
 
 def main(config_path: Path) -> int:
@@ -137,9 +119,8 @@ class Releaser:
         keys = KeyStore(config.state_dir, "releaser")
         key, owner = keys.load_private("gateway"), keys.load_public("owner")
         self._clock = clock = open_gateway_clock(config)
-        roots = Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
-        self._trust = TrustStore(store, roots, clock)
-        self._keep_clock()
+        self._trust = TrustStore(store, pin_roots(enrolment), clock)
+        keep_clock(clock, self._trust, store)
         self._house_reader = HouseReader(config, enrolment, owner, store)
         self._footage = Footage(config, keys.load_private("vault"), keys.load_public("recorder"))
         self._evaluator = Evaluator(enrolment, find_cell(config), store, self._house_reader, self._trust, clock)
@@ -155,21 +136,21 @@ class Releaser:
         settings = make_broker_settings(config, enrolment, self._renewal.identity())
         self._broker = Broker(settings, self._intake.handle, clock)
         # From the grant to the key
-        self._builder = self._make_builder(keys, key)
+        bundle_keys = load_bundle_keys(config, keys, enrolment.gateway)
+        self._builder = self.builder_type(config, bundle_keys, self._footage, self._house_reader, clock)
         self._worker, self._reauthorization, key_step = self._make_worker()
         self._sender = Sender(store, self._broker, clock, key_step.confirm, stop)
-        self._terms = TermsWatch(config.consent.file, store, self._evaluator, self._reauthorization)
-        self._jobs = Jobs(clock, self._plan, stop)
         # The owner
         self._marks = Marks(store.read_id(), store.consents.find)
         consents = partial(read_consent_states, config, enrolment, owner, self._marks)
-        self._news, self._messenger = self._make_news()
+        self._news = make_news(config, store, self._house_reader, clock)
+        self._messenger = make_messenger(config, store.notices, self._news, stop)
         self._faults, self._status = self._make_status(keys.custody_level(), consents)
         orders = OwnerOrders(enrolment.gateway, owner, store, clock)
         requests = RequestCommands(orders, config, self._evaluator, self._reauthorization, self._register, self._worker)
         self._deadlines = Deadlines(store, self._footage, self._worker, clock, self._news.remind, requests.refuse)
         commands = OwnerCommands(orders, self._footage, self._builder, requests, self._ledger, clock)
-        self._keeps = commands.keeps
+        self._jobs = self._make_jobs(commands)
         handlers = {"status": self._status.read, **commands.handlers, **self._join_reload(owner)}
         self._control = ControlServer(config.control_path("releaser"), handlers, stop)
         reads = PageReads(config, self._footage, self._house_reader, consents, clock)
@@ -192,7 +173,7 @@ class Releaser:
         notifier.ready()
         # One thread that has ended stops the watchdog's sign of life: systemd starts the whole process again.
         while not (self._asked_to_stop.wait(_TURN_S) or (self._reload is not None and self._reload.take())):
-            self._keep_clock()
+            keep_clock(self._clock, self._trust, self._store)
             self._take_enrolment(watch)
             now = self._clock.boot()
             threads = (self._worker, self._sender, self._jobs, self._control)
@@ -207,14 +188,6 @@ class Releaser:
         for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):
             part.join()
 
-    def _keep_clock(self) -> None:
-        """Take in where the clock stands; none is right that is before the trust bundle."""
-        if self._trust.bundle is not None:
-            self._clock.raise_floor(self._trust.bundle.issued_at)
-        self._clock.keep()
-        if self._clock.state() is ClockState.SYNCHRONISED:
-            self._store.note_birth(self._clock.utc())
-
     def _take_enrolment(self, watch: EnrolmentWatch) -> None:
         """Take over an enrolment file that was installed meanwhile: a certificate at once, anything else anew."""
         new = watch.look()
@@ -226,42 +199,39 @@ class Releaser:
 
     # Parts
 
-    def _make_builder(self, keys: KeyStore, key: Ed25519PrivateKey) -> BundleBuilder:
-        recipient, recorder = load_recipient(self._config.state_dir), keys.load_public("recorder")
-        bundle_keys = BundleKeys(self._enrolment.gateway, key, recorder, keys.custody_level(), recipient)
-        return self.builder_type(self._config, bundle_keys, self._footage, self._house_reader, self._clock)
-
     def _make_worker(self) -> tuple[ReleaseWorker, Reauthorization, KeyStep]:
         config, enrolment = self._config, self._enrolment
         staging = Staging(config.staging_dir, config.uplink.staging_size_bytes)
-        upload_targets = UploadTargets(
-            enrolment, self._renewal.context, staging, self._clock, config.uplink.bandwidth_bytes_per_s,
-            self._is_upload_hour,
-        )  # fmt: skip
+        upload_targets = make_targets(config, enrolment, self._renewal.context, staging, self._clock)
         store, register, clock = self._store, self._register, self._clock
         build_step = BuildStep(store, register, self._builder, staging, self._ledger.sign, clock)
         upload_step = UploadStep(store, register, upload_targets, staging, clock)
-        reauthorization = Reauthorization(store, self._evaluator, register, upload_step, clock, self._on_end)
+        reauthorization = Reauthorization(store, self._evaluator, register, staging, clock, self._on_end)
         key_step = KeyStep(store, register, reauthorization)
         steps = ReleaseSteps(build_step, upload_step, key_step)
         worker = ReleaseWorker(store, register, reauthorization, steps, clock, self._stop)
         return worker, reauthorization, key_step
 
-    def _make_news(self) -> tuple[News, Messenger]:
-        config, store = self._config, self._store
-        texts, zone = load_texts(config.gateway.language), ZoneInfo(config.gateway.time_zone)
-        news = News(store, self._wanted_news, zone, self._clock, texts, PageLinks(config.state_dir, texts))
-        return news, make_messenger(config, store.notices, news, self._stop)
-
     def _make_status(self, custody: str, consents: FindConsents) -> tuple[FaultNews, GatewayStatus]:
-        clock, broker = self._clock, self._broker.status
-        ends = partial(find_ends, self._renewal, self._trust)
+        clock, broker, ends = self._clock, self._broker.status, partial(find_ends, self._renewal, self._trust)
         facts = ReleaserFacts(lambda: clock.facts()["why"], lambda: broker().connected, consents, ends)
-        faults = FaultNews(self._config, self._news.tell, self._wanted_news, clock, facts)
+        faults = FaultNews(self._config, self._news.tell, self._news.wanted, clock, facts)
         return faults, GatewayStatus(
             self._renewal, custody, self._store, clock, self._trust, broker, consents, ends,
             faults.lines, self._messenger.counts, self._refusal_counter.read, self._intake.limits.count,
         )  # fmt: skip
+
+    def _make_jobs(self, commands: OwnerCommands) -> Jobs:
+        config, store, clock = self._config, self._store, self._clock
+        updates = UpdateNotes(config.state_dir, store, self._news, clock)
+        heads = partial(enter_heads, config, self._footage, store, clock)
+        house = HouseJobs(commands.keeps, self._faults, updates, heads, clock)
+        terms = TermsWatch(config.consent.file, store, self._evaluator, self._reauthorization)
+        checkpoint = DailyCheckpoint(self._ledger, self._broker, clock)
+        requests = RequestJobs(
+            house, self._deadlines, self._intake, self._enter_refusals, terms, self._renewal, checkpoint, store
+        )
+        return Jobs(clock, requests.plan, self._stop)
 
     def _join_reload(self, owner: Ed25519PublicKey) -> Mapping[str, Handler]:
         if self._reload is None:
@@ -270,62 +240,11 @@ class Releaser:
         self._reload.find_consents = lambda new: read_consent_states(new, enrolment, owner, marks, clock.utc())
         return self._reload.handlers
 
-    def _is_upload_hour(self) -> bool:
-        hours = self._config.uplink.upload_hours
-        local = datetime.fromtimestamp(self._clock.utc() // SECOND_NS, ZoneInfo(self._config.gateway.time_zone))
-        return not hours or any(each.contains(local.hour * 60 + local.minute) for each in hours)
-
-    def _wanted_news(self) -> frozenset[Occasion]:
-        return occasions(self._house_reader.read(self._clock.utc()))
-
     def _on_verdict(self, request: StoredRequest, verdict: Verdict) -> None:
         self._deadlines.plan(self._jobs, request, verdict)
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
 
-    # Jobs that are due at a time
-
-    def _plan(self, jobs: Jobs) -> None:
-        now = self._clock.utc()
-        self._deadlines.plan_all(jobs)
-        jobs.every("waiting", _RETRY_S, self._intake.retry_waiting)
-        jobs.every("refusals", _REFUSALS_S, self._enter_refusals)
-        jobs.every("heads", _HOUR_S, self._enter_heads)
-        jobs.at("terms at start", now, self._terms.look)
-        jobs.every("terms", TERMS_EVERY_S, self._terms.look)
-        jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
-        jobs.every("keeps", _HOUR_S, self._keeps.expire)
-        jobs.at("keeps at start", now, self._keeps.settle)
-        jobs.every("prune", _HOUR_S, self._prune)
-        updates = UpdateNotes(self._config.state_dir, self._store, self._news, self._clock)
-        jobs.every("updates", UPDATES_EVERY_S, updates.look)
-        jobs.at("updates at start", now, updates.look)
-        jobs.every("certificate", RENEW_EVERY_S, self._renewal.look)
-        jobs.at("certificate at start", now, self._renewal.look)
-        self._plan_checkpoint(jobs)
-
-    def _plan_checkpoint(self, jobs: Jobs) -> None:
-        day_s = 24 * 3600
-        now_s = self._clock.utc() // SECOND_NS
-        next_s = (now_s - CHECKPOINT_HOUR_UTC * 3600) // day_s * day_s + day_s + CHECKPOINT_HOUR_UTC * 3600
-        jobs.at("checkpoint", UtcNs(next_s * SECOND_NS), lambda: self._send_checkpoint(jobs))
-
-    def _send_checkpoint(self, jobs: Jobs) -> None:
-        try:
-            self._broker.set_state(encode_state(online=True, checkpoint=self._ledger.checkpoint()))
-        finally:
-            self._plan_checkpoint(jobs)
-
     def _enter_refusals(self, *, running: bool = False) -> None:
-        with self._store.transaction() as connection:
-            entered = self._refusal_counter.enter(connection, running=running)
-            self._intake.limits.enter_counts(connection, self._clock.utc())
-        self._refusal_counter.forget(entered)
-
-    def _prune(self) -> None:
-        if self._clock.state() is ClockState.SYNCHRONISED:
-            prune(self._store, self._clock.utc())
-
-    def _enter_heads(self) -> None:
-        enter_heads(self._config, self._footage, self._store, self._clock.utc())
+        self._intake.limits.enter_all(self._refusal_counter, self._clock.utc(), running=running)

@@ -19,6 +19,7 @@ OWNER = ("uplink/owner/request_commands.py", MACHINE)
 ORDERS = ("uplink/owner/orders.py", MACHINE)
 INTAKE = ("uplink/inbound/intake.py", MACHINE)
 STORE = ("uplink/store/requests.py", MACHINE)
+RELEASES = ("uplink/store/releases.py", MACHINE)
 HOUSEHOLD = ("consent/house_state.py", MACHINE)
 WAIVER = ("consent/signed_consent.py", MACHINE)
 IN_FORCE = ("uplink/store/in_force.py", MACHINE)
@@ -154,9 +155,9 @@ MUTANTS: dict[str, mutate_gate.Mutant] = {
     ),
     "G11 the bound is stored later": (REGISTER, "step.approval, step.bound)", "step.approval)"),
     "G6 the key of a request that ended stays": (
-        REGISTER,
-        'header = release.header if is_key_kept else b""',
-        "header = release.header",
+        RELEASES,
+        'replace(release, header=b"")',
+        "release",
     ),
     "G12 a later consent's source is released": (
         BOUND,

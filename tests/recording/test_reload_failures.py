@@ -40,7 +40,7 @@ def running(tmp_path: Path):
     thread = threading.Thread(target=recorder.run)
     thread.start()
     try:
-        wait_until(lambda: len(recorder._streams) == 2, 30)
+        wait_until(lambda: len(recorder._streams.running) == 2, 30)
         yield recorder, lambda url: said.update(text=make_text(tmp_path, url))
         assert thread.is_alive()
     finally:
@@ -61,9 +61,9 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, part: object, name: str, error: E
 def is_recording(recorder: Recorder, url: str) -> bool:
     """Tell whether both cameras are tried, the first at an address."""
     assert recorder._config.cameras[0].url == f"rtsp://127.0.0.1:1/{url}"
-    return len(recorder._streams) == 2 and all(
+    return len(recorder._streams.running) == 2 and all(
         each.thread.is_alive() and not each.stop.is_set() and each.sink.error == ""
-        for each in recorder._streams.values()
+        for each in recorder._streams.running.values()
     )
 
 
@@ -72,7 +72,11 @@ def test_cameras_record_on_whichever_step_of_a_reload_fails(running, monkeypatch
     """The one that asked is told, the next try takes the new file over, and a fault never ends the recorder."""
     recorder, write = running
     for number, (part, name) in enumerate(
-        [*((getattr(recorder, step), "change") for step in STEPS), (recorder, "_start_stream"), (recorder, "_load")]
+        [
+            *((getattr(recorder, step), "change") for step in STEPS),
+            (recorder._streams, "_start_one"),
+            (recorder._reloads, "_load"),
+        ]
     ):
         before, after = f"v{number}" if number else "a", f"v{number + 1}"
         write(after)

@@ -265,7 +265,7 @@ class House:
         )  # fmt: skip
         upload_step = UploadStep(self.store, self.register, self.uploader, self.staging, self.clock)
         reauthorization = Reauthorization(
-            self.store, self.evaluator, self.register, upload_step, self.clock, self.ended.append
+            self.store, self.evaluator, self.register, self.staging, self.clock, self.ended.append
         )
         key_step = KeyStep(self.store, self.register, reauthorization)
         steps = ReleaseSteps(build_step, upload_step, key_step)

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edge_agent import __version__
 from edge_agent.base64url import parse_b64url
-from edge_agent.custody.keys import Custody
+from edge_agent.custody.keys import Custody, KeyStore
+from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import DeliveryError, DenialError
 from edge_agent.host.build_id import digest_sources
 from edge_agent.host.clock import Clock
@@ -45,6 +46,12 @@ class BundleKeys:
     """How well the keys are kept."""
     owner: str
     """The owner's age recipient, to whom every bundle is sealed as well."""
+
+
+def load_bundle_keys(config: Config, keys: KeyStore, gateway: str) -> BundleKeys:
+    """Return the keys of bundles, from the releaser's state; ``gateway`` is the id that they name."""
+    recipient, recorder = load_recipient(config.state_dir), keys.load_public("recorder")
+    return BundleKeys(gateway, keys.load_private("gateway"), recorder, keys.custody_level(), recipient)
 
 
 class BundleBuilder:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from edge_agent.consent.admission import MAX_AREA_VALIDITY_NS, SKEW_NS
 from edge_agent.ledger import entries
 from edge_agent.ledger.gateway_kinds import CountedEntry
+from edge_agent.ledger.refusal_counts import RefusalCounter
 from edge_agent.protocol.request import Request
 from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.store.database import Database
@@ -96,6 +97,16 @@ class RefusalLimits:
     def count(self) -> int:
         """Return how many refusals were only counted, and are not in the ledger yet: those of this hour."""
         return self._store.refusals.count_counted()
+
+    def enter_all(self, unread: RefusalCounter, now: UtcNs, *, running: bool = False) -> None:
+        """Append what is counted here, and what was refused unread, of the hours that are over; one transaction.
+
+        ``running``: the running hour of what was refused unread as well, which a stop would lose.
+        """
+        with self._store.transaction() as connection:
+            entered = unread.enter(connection, running=running)
+            self.enter_counts(connection, now)
+        unread.forget(entered)
 
     def enter_counts(self, connection: sqlite3.Connection, now: UtcNs) -> None:
         """Append one ledger entry per key and hour that is over."""

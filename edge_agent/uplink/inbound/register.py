@@ -54,7 +54,7 @@ class Aftermath:
     payloads: list[StoredRelease] = field(default_factory=list)
     """Their files are to be deleted here; at the upload server, the store remembers it."""
     told: list[StoredRequest] = field(default_factory=list)
-    """The owner gets a notice of each."""
+    """The owner gets a notice of each; as it is after its event."""
     stopped: list[int] = field(default_factory=list)
     """Numbers of requests of which something was stopped."""
 
@@ -110,7 +110,7 @@ class RequestRegister:
     def apply(
         self,
         connection: sqlite3.Connection,
-        stored: StoredRequest,
+        request_id: int,
         step: RequestStep,
         aftermath: Aftermath | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class RequestRegister:
 
         Args:
             connection: Of the transaction in which the event was found to happen.
-            stored: The request; read anew here.
+            request_id: Of the request, which is read here: in that transaction, as it is now.
             step: What happens.
             aftermath: Takes what is to be carried out after the commit.
 
@@ -126,7 +126,7 @@ class RequestRegister:
             WithdrawnError: The event cannot happen in this state, of the request or of a camera; nothing is recorded.
         """
         aftermath = Aftermath() if aftermath is None else aftermath
-        request = self._store.requests.read(stored.id)
+        request = self._store.requests.read(request_id)
         row = lifecycle.REQUEST.get((self.find_phase(request), step.event))
         if row is None:
             raise WithdrawnError
@@ -146,7 +146,7 @@ class RequestRegister:
             self._answer(connection, request, row.answer, step.answer_at or step.now, step.answer)
         if row.notice is not None:
             self._store.notices.add(connection, request.id, row.phase.value)
-            aftermath.told.append(request)
+            aftermath.told.append(self._store.requests.read(request.id))
 
     def _find_moves(self, request: StoredRequest, row: Row, step: RequestStep) -> list["_Move"]:
         """Return what happens to each camera; WithdrawnError if it cannot happen to one."""
@@ -182,13 +182,11 @@ class RequestRegister:
         if cell.state is CameraState.NONE:
             self._store.releases.remove(connection, release)
             return
-        is_key_kept = cell.key in (KeyFate.KEEP, KeyFate.QUEUE, KeyFate.RECALL)
-        header = release.header if is_key_kept else b""
-        if not is_key_kept:
-            # R3: the header's bytes may live on in SQLite's journal; `destroy_remains` ends them
-            # after the commit.
-            self._store.note_remains()
-        self._store.releases.save(connection, replace(release, state=_STORED[cell.state], header=header))
+        moved = replace(release, state=_STORED[cell.state])
+        if cell.key in (KeyFate.KEEP, KeyFate.QUEUE, KeyFate.RECALL):
+            self._store.releases.save(connection, moved)
+        else:
+            self._store.releases.save_without_header(connection, moved)
 
     def _move_keys(self, connection: sqlite3.Connection, request: StoredRequest, fates: set[KeyFate]) -> None:
         """Move the answer with the keys, inside the transaction."""
@@ -236,7 +234,7 @@ class RequestRegister:
             step = steps.ask(stored, verdict, bound)
         else:
             step = steps.grant(stored, verdict, bound, outlook.now)
-        self.apply(connection, stored, steps.with_entries(step, *before), aftermath)
+        self.apply(connection, stored.id, steps.with_entries(step, *before), aftermath)
 
     def enter_reused(
         self, connection: sqlite3.Connection, request: Request, reasons: Sequence[Reason], now: UtcNs
@@ -256,7 +254,7 @@ class RequestRegister:
     ) -> None:
         """Refuse a request that was asked about."""
         answer_at = outlook.find_decline(stored, reasons)
-        self.apply(connection, stored, steps.refuse(stored, reasons, answer_at, outlook.now, event), aftermath)
+        self.apply(connection, stored.id, steps.refuse(stored, reasons, answer_at, outlook.now, event), aftermath)
 
     def narrow(self, connection: sqlite3.Connection, stored: StoredRequest, evaluation: Evaluation, now: UtcNs) -> None:
         """Record what a later evaluation leaves of a bound, if it allows less than before, or allows it later.
@@ -267,7 +265,7 @@ class RequestRegister:
         if isinstance(evaluation.verdict, Denial) or bound == stored.bound:
             return
         due = UtcNs(max(stored.due, bound.not_before)) if stored.state in UNDER_WAY else None
-        self.apply(connection, stored, steps.narrow(stored, evaluation, now, due))
+        self.apply(connection, stored.id, steps.narrow(stored, evaluation, now, due))
 
     def demand_open(self, stored: StoredRequest) -> StoredRequest:
         """Return a request as it is now; WithdrawnError if it is not under way any more.

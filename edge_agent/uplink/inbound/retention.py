@@ -9,9 +9,10 @@ consent are never forgotten. Decides nothing about a request.
 import logging
 from typing import Any
 
+from edge_agent.host.clock import Clock
 from edge_agent.protocol import jws
 from edge_agent.protocol.request_jws import TYP
-from edge_agent.units import DAY_NS, UtcNs, parse_rfc3339
+from edge_agent.units import DAY_NS, ClockState, UtcNs, parse_rfc3339
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.requests import StoredRequest
 
@@ -31,6 +32,12 @@ _PAGE = 100
 def is_forgotten(exp: UtcNs, now: UtcNs) -> bool:
     """Tell whether a request that could arrive until ``exp`` may have been forgotten by now."""
     return now > exp + REMEMBER_NS
+
+
+def prune_by_clock(store: Database, clock: Clock) -> None:
+    """Forget what is past its bound, if the clock is believed: one that was set ahead would forget too early."""
+    if clock.state() is ClockState.SYNCHRONISED:
+        prune(store, clock.utc())
 
 
 def prune(store: Database, now: UtcNs, *, newest: int = KEEP_NEWEST, incidents: int = KEEP_INCIDENTS) -> int:

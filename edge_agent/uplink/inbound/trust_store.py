@@ -3,12 +3,19 @@
 import logging
 
 from edge_agent.host.clock import Clock
+from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.jws import deny
+from edge_agent.protocol.public_keys import thumbprint
 from edge_agent.protocol.trust_bundle import Roots, TrustBundle, encode_roots, make_roots, verify_trust
 from edge_agent.units import ClockState, encode_rfc3339
 from edge_agent.uplink.store.database import Database
 
 log = logging.getLogger(__name__)
+
+
+def pin_roots(enrolment: Enrolment) -> Roots:
+    """Return the roots that an enrolment pins, and how many of them have to sign."""
+    return Roots(enrolment.threshold, {thumbprint(root): root for root in enrolment.roots})
 
 
 class TrustStore:

@@ -3,6 +3,7 @@
 import logging
 
 from edge_agent.errors import RingError
+from edge_agent.host.clock import Clock
 from edge_agent.ledger import entries
 from edge_agent.ledger import table as ledger
 from edge_agent.ledger.gateway_kinds import EnrolmentEntry, RingsEntry
@@ -16,7 +17,7 @@ from edge_agent.uplink.store.database import Database
 log = logging.getLogger(__name__)
 
 
-def enter_heads(config: Config, footage: Footage, store: Database, now: UtcNs) -> None:
+def enter_heads(config: Config, footage: Footage, store: Database, clock: Clock) -> None:
     """Enter where every ring stands, so that the recorder's key alone cannot rewrite what was recorded."""
     heads: dict[str, str] = {}
     for camera, quality in config.rings():
@@ -28,7 +29,7 @@ def enter_heads(config: Config, footage: Footage, store: Database, now: UtcNs) -
         except RingError as error:
             log.warning("ring has no head to enter: %s", error)
     with store.transaction() as connection:
-        entries.append(connection, RingsEntry(heads), now)
+        entries.append(connection, RingsEntry(heads), clock.utc())
 
 
 def enter_enrolment(store: Database, enrolment: Enrolment, now: UtcNs) -> None:

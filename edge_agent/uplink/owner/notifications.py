@@ -13,14 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from edge_agent.consent.house_state import occasions
 from edge_agent.consent.policy import Occasion
 from edge_agent.host.clock import Clock
+from edge_agent.host.language import load_texts
 from edge_agent.local_time import encode_local, localise
 from edge_agent.protocol import jws
 from edge_agent.protocol.reasons import say
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
+from edge_agent.settings.gateway import Config
 from edge_agent.texts import ENGLISH, Texts
 from edge_agent.units import DAY_NS, HOUR_NS, MonoNs, UtcNs
+from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.owner.notice_words import (
     Notice,
     ask_notice,
@@ -85,7 +89,8 @@ class News:
         links: PageLinks | None = None,
     ) -> None:
         self._store = store
-        self._wanted = wanted
+        self.wanted = wanted
+        """Returns the occasions that the owner wants to be told of now."""
         self._time_zone = time_zone
         self._clock = clock
         self._texts = texts
@@ -122,7 +127,7 @@ class News:
             if found is None:
                 return None
             notices, requests, up_to = found
-            wanted = self._wanted()
+            wanted = self.wanted()
             notice = next((each for each in notices if each.occasion is None or each.occasion in wanted), None)
             if notice is not None:
                 return ToTell(notice, requests, up_to)
@@ -229,6 +234,13 @@ class News:
 
     def _say(self, moment: UtcNs) -> str:
         return encode_local(moment, self._time_zone)
+
+
+def make_news(config: Config, store: Database, house_reader: HouseReader, clock: Clock) -> News:
+    """Make the news of an enrolled gateway: what its terms name, in its language and zone, with links to its page."""
+    texts, zone = load_texts(config.gateway.language), ZoneInfo(config.gateway.time_zone)
+    links = PageLinks(config.state_dir, texts)
+    return News(store, lambda: occasions(house_reader.read(clock.utc())), zone, clock, texts, links)
 
 
 _Found = tuple[list[Notice], tuple[int, ...], int]

@@ -194,7 +194,7 @@ class RequestCommands:
                 request.jti, request.iss, approval.cameras, approval.window, order.order_id, number=request.id
             )
             step = RequestStep(Event.APPROVAL, outlook.now, (entry,), approval=raw)
-            self._register.apply(connection, request, step)
+            self._register.apply(connection, request.id, step)
             assessment = Assessment(verdict, evaluation.bound)
             self._register.record_verdict(connection, request, assessment, outlook, aftermath=aftermath)
             state = self._store.requests.read(request.id).state
@@ -303,7 +303,7 @@ class RequestCommands:
                 step = steps.too_late(current, reasons, now, is_stop=True)
             else:
                 step = steps.end(current, Event.STOP, "cancelled", reasons, now)
-            self._register.apply(connection, current, step, aftermath)
+            self._register.apply(connection, current.id, step, aftermath)
         self._reauthorization.clear_up(aftermath)
         self._worker.wake()
         return RequestState.DELIVERED if current.is_handed_over else RequestState.CANCELLED

@@ -7,18 +7,18 @@ of the gateway and no fault: ``edge-agent enrol`` ends it, and the releaser goes
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent import __version__
 from edge_agent.consent.camera_state import CameraConsent, encode_consents
 from edge_agent.consent.policy import Occasion
 from edge_agent.custody.enrolment_file import load_enrolment, renewed_path
 from edge_agent.custody.keys import KeyStore
-from edge_agent.custody.owner_identity import load_recipient
 from edge_agent.errors import EdgeAgentError
 from edge_agent.host.control_socket import ControlServer, Peer, Reply
 from edge_agent.host.language import load_texts
@@ -26,7 +26,7 @@ from edge_agent.host.systemd_notify import Notifier
 from edge_agent.protocol.enrolment import Enrolment, name_unenrolled
 from edge_agent.settings.gateway import Config
 from edge_agent.units import UtcNs
-from edge_agent.uplink.bundle.builder import BundleBuilder, BundleKeys
+from edge_agent.uplink.bundle.builder import BundleBuilder, load_bundle_keys
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.inbound.consent_files import HouseReader
 from edge_agent.uplink.inbound.consent_states import Marks, read_consent_states
@@ -35,7 +35,6 @@ from edge_agent.uplink.inbound.gateway_clock import open_gateway_clock
 from edge_agent.uplink.inbound.register import RequestRegister
 from edge_agent.uplink.inbound.schedule import Jobs
 from edge_agent.uplink.inbound.trust_store import TrustStore
-from edge_agent.uplink.owner.fault_news import EVERY_S as FAULTS_EVERY_S
 from edge_agent.uplink.owner.fault_news import FaultNews, ReleaserFacts
 from edge_agent.uplink.owner.gateway_entries import enter_heads
 from edge_agent.uplink.owner.home_sockets import HomeSockets
@@ -47,17 +46,15 @@ from edge_agent.uplink.owner.owner_commands import OwnerCommands
 from edge_agent.uplink.owner.page_reads import PageReads
 from edge_agent.uplink.owner.reload_commands import ReloadCommands
 from edge_agent.uplink.owner.request_commands import RequestCommands
-from edge_agent.uplink.owner.update_notes import EVERY_S as UPDATES_EVERY_S
+from edge_agent.uplink.owner.timetable import HouseJobs
 from edge_agent.uplink.owner.update_notes import UpdateNotes
 from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.store.database import Database
-from edge_agent.uplink.store.releases import StoredRelease
 from edge_agent.uplink.store.requests import OPEN_STATES, StoredRequest
 
 log = logging.getLogger(__name__)
 
 _TURN_S = 1.0
-_HOUR_S = 3600.0
 _JOIN_S = 10.0
 """Until the control socket is closed: the releaser that goes on makes its own at the same path."""
 
@@ -115,7 +112,7 @@ class _NoWorker:
     def wake(self) -> None:
         pass
 
-    def delete_here(self, releases: Sequence[StoredRelease]) -> None:
+    def remove(self, name: str) -> None:
         pass
 
 
@@ -145,31 +142,30 @@ class Unenrolled:
         nobody = _name_nobody(name_unenrolled(key.public_key()))
         self._house_reader = HouseReader(config, nobody, self._owner, store)
         orders = OwnerOrders(nobody.gateway, self._owner, store, clock)
-        commands = self._make_commands(orders, key, keys.load_public("recorder"), nobody)
-        self._keeps = commands.keeps
+        commands = self._make_commands(orders, keys, key, nobody)
         more = reload.handlers if reload is not None else {}
         handlers = {"status": self._status, **commands.handlers, **more}
         self._control = ControlServer(config.control_path("releaser"), handlers, self._ended)
-        self._jobs = Jobs(clock, self._plan, self._ended)
         texts = load_texts(config.gateway.language)
         news = News(store, lambda: frozenset(Occasion), ZoneInfo(config.gateway.time_zone), clock, texts)
         self._messenger = make_messenger(config, store.notices, news, self._ended)
-        self._updates = UpdateNotes(config.state_dir, store, news, clock)
         reads = PageReads(config, self._footage, self._house_reader, self._consents, clock)
         self._home = HomeSockets(orders, config, handlers, reads, self._messenger)
         facts = ReleaserFacts(why_unclear=lambda: clock.facts()["why"])
         self._faults = FaultNews(config, news.tell, lambda: frozenset(Occasion), clock, facts)
+        updates = UpdateNotes(config.state_dir, store, news, clock)
+        heads = partial(enter_heads, config, self._footage, store, clock)
+        self._jobs = Jobs(clock, HouseJobs(commands.keeps, self._faults, updates, heads, clock).plan, self._ended)
 
     def _make_commands(
-        self, orders: OwnerOrders, key: Ed25519PrivateKey, recorder: Ed25519PublicKey, nobody: Enrolment
+        self, orders: OwnerOrders, keys: KeyStore, key: Ed25519PrivateKey, nobody: Enrolment
     ) -> OwnerCommands:
         config, store, clock = self._config, self._store, self._clock
         evaluator = Evaluator(nobody, "", store, self._house_reader, TrustStore(store, None, clock), clock)
         register, worker = RequestRegister(store, nobody.gateway, key), _NoWorker()
         reauthorization = Reauthorization(store, evaluator, register, worker, clock, self._on_end)
         requests = RequestCommands(orders, config, evaluator, reauthorization, register, worker)
-        recipient = load_recipient(config.state_dir)
-        bundle_keys = BundleKeys(nobody.gateway, key, recorder, self._custody, recipient)
+        bundle_keys = load_bundle_keys(config, keys, nobody.gateway)
         builder = BundleBuilder(config, bundle_keys, self._footage, self._house_reader, clock)
         ledger = LedgerCommands(store, nobody.gateway, key, clock)
         return OwnerCommands(orders, self._footage, builder, requests, ledger, clock)
@@ -206,14 +202,6 @@ class Unenrolled:
 
     def _on_end(self, request: StoredRequest) -> None:
         self._footage.drop_holds(request.jti)
-
-    def _plan(self, jobs: Jobs) -> None:
-        jobs.every("keeps", _HOUR_S, self._keeps.expire)
-        jobs.at("keeps at start", self._clock.utc(), self._keeps.settle)
-        jobs.every("faults", FAULTS_EVERY_S, self._faults.look)
-        jobs.every("updates", UPDATES_EVERY_S, self._updates.look)
-        jobs.at("updates at start", self._clock.utc(), self._updates.look)
-        jobs.every("heads", _HOUR_S, lambda: enter_heads(self._config, self._footage, self._store, self._clock.utc()))
 
     def _consents(self, now: UtcNs) -> dict[str, CameraConsent]:
         marks = Marks(self._store.read_id(), self._store.consents.find)

@@ -89,8 +89,11 @@ class BuildStep:
         self._sign = sign
         self._clock = clock
 
-    def make(self, request: StoredRequest, grant: Grant, trust: TrustBundle | None) -> None:
-        """Build the bundles of a grant that are missing; afterwards each camera has a release, perhaps a waiting one.
+    def make(self, request: StoredRequest, grant: Grant, trust: TrustBundle | None) -> list[StoredRelease]:
+        """Build the bundles of a grant that are missing.
+
+        Returns:
+            A release for each of its cameras, perhaps a waiting one, in the order of their names.
 
         Raises:
             WithdrawnError: The request was withdrawn meanwhile.
@@ -100,6 +103,7 @@ class BuildStep:
             earlier = found.get(camera.camera)
             if earlier is None or earlier.state is ReleaseState.WAITING:
                 self._make(request, grant, camera, earlier, trust)
+        return self._store.releases.list_of(request.id)
 
     def _make(
         self,
@@ -147,7 +151,7 @@ class BuildStep:
                 name = upload_name(self._register.gateway, request.jti, camera.camera)
                 info = Waiting(known)
                 earlier = StoredRelease(request.id, camera.camera, ReleaseState.WAITING, name, info, b"", "")
-                self._register.apply(connection, request, steps.camera(CameraEvent.ENTER, earlier, now, entry))
+                self._register.apply(connection, request.id, steps.camera(CameraEvent.ENTER, earlier, now, entry))
                 # Signed before the proof below: the bundle carries a proof against a checkpoint
                 # that holds its own grant.
                 self._sign(connection, now)
@@ -212,7 +216,7 @@ class BuildStep:
     def _record(self, request: StoredRequest, step: RequestStep) -> None:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
-            self._register.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request.id, step, aftermath)
         # After the commit: a kill in between leaves a file that no release names, and the next
         # sweep takes it.
         for release in aftermath.payloads:

@@ -72,7 +72,7 @@ class KeyStep:
                     self._enter(connection, request, verdict, releases, outlook.now)
                 else:
                     step = _end_empty(request, releases, outlook.now)
-                    self._register.apply(connection, request, step, aftermath)
+                    self._register.apply(connection, request.id, step, aftermath)
         self._reauthorization.clear_up(aftermath)
         if isinstance(verdict, Denial):
             raise WithdrawnError
@@ -100,7 +100,7 @@ class KeyStep:
         event = Event.PART if missing else Event.WHOLE
         # Step 6: ledger entry and answer in one transaction, so no key waits that the ledger does
         # not show.
-        self._register.apply(connection, request, RequestStep(event, now, (entry,), answer=members))
+        self._register.apply(connection, request.id, RequestStep(event, now, (entry,), answer=members))
 
     def confirm(self, message: OutboxMessage) -> bool:
         """Decide once more on a request whose age headers are in a message, and note that they leave now.
@@ -118,13 +118,12 @@ class KeyStep:
             if request_id is None:
                 return False
             verdict, outlook = self._reauthorization.decide(connection, request_id, aftermath)
-            request = self._store.requests.read(request_id)
             # `message` was read outside of this transaction: the owner may have taken its keys back
             # since, and `decide` takes them back if less is granted now (step 7).
             is_here = self._store.outbox.has_message(connection, message.payload)
             leaves = is_here and isinstance(verdict, Grant) and outlook.now >= verdict.not_before
             if leaves:
-                self._register.apply(connection, request, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
+                self._register.apply(connection, request_id, RequestStep(Event.KEY_LEAVES, outlook.now), aftermath)
         self._reauthorization.clear_up(aftermath)
         return leaves
 

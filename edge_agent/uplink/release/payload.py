@@ -3,18 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edge_agent.protocol import jws
-from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.trust_bundle import TrustBundle, list_recipients
 from edge_agent.protocol.verdict import CameraGrant, Grant
 from edge_agent.units import UtcNs, Window
-from edge_agent.uplink.store.requests import StoredRequest
-
-
-def target_of(request: StoredRequest) -> str:
-    """Return the name of the upload target that a verified request asks for."""
-    payload: Any = jws.parse(request.raw, REQUEST_TYP).payload
-    return str(payload["deliver"])
 
 
 def describe(grant: Grant, camera: CameraGrant, trust: TrustBundle | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ that follows from it. A bundle that holds more than is granted now is dropped he
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from edge_agent.consent.decision import Evaluation
@@ -27,11 +27,11 @@ from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRe
 log = logging.getLogger(__name__)
 
 
-class Clearing(Protocol):
-    """Deletes payloads that may not leave any more."""
+class Payloads(Protocol):
+    """Where payloads wait for their upload."""
 
-    def delete_here(self, releases: Sequence[StoredRelease]) -> None:
-        """Delete the payloads that may not leave any more."""
+    def remove(self, name: str) -> None:
+        """Delete one that may not leave any more."""
 
 
 class PutOffError(Exception):
@@ -45,7 +45,7 @@ class Reauthorization:
         store: Where every step is durable.
         evaluator: The gate.
         register: Writes down how a request ends.
-        upload_step: Deletes what was built and sent of it.
+        payloads: Those that were built of it.
         clock: By which it is decided.
         on_end: Told of every request that ended, after its transaction.
     """
@@ -55,14 +55,14 @@ class Reauthorization:
         store: Database,
         evaluator: Evaluator,
         register: RequestRegister,
-        upload_step: Clearing,
+        payloads: Payloads,
         clock: Clock,
         on_end: Callable[[StoredRequest], None],
     ) -> None:
         self._store = store
         self._evaluator = evaluator
         self._register = register
-        self._upload_step = upload_step
+        self._payloads = payloads
         self._clock = clock
         self._on_end = on_end
 
@@ -131,9 +131,10 @@ class Reauthorization:
 
     def clear_up(self, aftermath: Aftermath) -> None:
         """Carry out the consequences, after the transaction; after a kill the next start's sweep does it."""
-        self._upload_step.delete_here(aftermath.payloads)
-        for request in aftermath.told:
-            ended = self._store.requests.read(request.id)
+        for release in aftermath.payloads:
+            self._payloads.remove(release.file)
+        # An approved request is told of as well, and is not over: its footage is held until it is.
+        for ended in [request for request in aftermath.told if request.state not in OPEN_STATES]:
             log.info("request ended request=%d state=%s", ended.id, ended.state.value)
             self._on_end(ended)
 
@@ -142,7 +143,7 @@ class Reauthorization:
         aftermath = Aftermath()
         with self._store.transaction() as connection:
             step = steps.end(request, event, outcome, reasons, self._clock.utc())
-            self._register.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request.id, step, aftermath)
         self.clear_up(aftermath)
 
     def _evaluate_release(
@@ -158,7 +159,7 @@ class Reauthorization:
         verdict = evaluation.verdict
         if isinstance(verdict, Denial):
             step = steps.end_denied(request, verdict, outlook.now, is_stop=is_stop)
-            self._register.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request.id, step, aftermath)
             return
         dropped = [
             each
@@ -170,7 +171,7 @@ class Reauthorization:
             log.warning("camera is not released any more: request=%d camera=%s", request.id, release.camera)
         if dropped:
             leave = {each.camera: CameraStep(CameraEvent.LEAVE) for each in dropped}
-            self._register.apply(connection, request, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)
+            self._register.apply(connection, request.id, RequestStep(Event.LESS, outlook.now, cameras=leave), aftermath)
 
     def _evaluate_key(
         self,
@@ -188,21 +189,22 @@ class Reauthorization:
         """
         verdict = evaluation.verdict
         wider = self._list_wider(request, evaluation, outlook)
+        if not wider and not isinstance(verdict, Denial):
+            return verdict
         reasons = encode_reasons(evaluation.left) or tuple({"code": NARROWED, "camera": each.camera} for each in wider)
         # The broker may have it, and no step takes a key back: the request stays delivered, and the
         # key is not sent again.
-        if request.is_handed_over and (wider or isinstance(verdict, Denial)):
+        if request.is_handed_over:
             step = steps.too_late(request, reasons, outlook.now, is_stop=is_stop)
-            self._register.apply(connection, request, step, aftermath)
+            self._register.apply(connection, request.id, step, aftermath)
             return Denial(None, evaluation.left, outlook.now)
         if isinstance(verdict, Denial):
             step = steps.end_denied(request, verdict, outlook.now, is_stop=is_stop)
-            self._register.apply(connection, request, step, aftermath)
-        elif wider:
-            step = steps.take_back(request, wider, reasons, outlook.now)
-            self._register.apply(connection, request, step, aftermath)
-            return Wait((), outlook.now)
-        return verdict
+            self._register.apply(connection, request.id, step, aftermath)
+            return verdict
+        step = steps.take_back(request, wider, reasons, outlook.now)
+        self._register.apply(connection, request.id, step, aftermath)
+        return Wait((), outlook.now)
 
     def _list_wider(self, request: StoredRequest, evaluation: Evaluation, outlook: Outlook) -> list[StoredRelease]:
         """Return the releases of a delivery that hold more than the evaluation leaves."""

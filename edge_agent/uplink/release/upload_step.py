@@ -6,15 +6,16 @@ the key step has handed out its age header.
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge_agent.errors import UploadRefusedError
 from edge_agent.host.clock import Clock
+from edge_agent.protocol import jws
+from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
 from edge_agent.uplink.inbound.register import Aftermath, RequestRegister
 from edge_agent.uplink.inbound.steps import CameraStep, RequestStep
-from edge_agent.uplink.release.payload import target_of
 from edge_agent.uplink.release.staging import PayloadLostError, Staging
 from edge_agent.uplink.release.tus import MAX_LOSSES
 from edge_agent.uplink.store.database import Database
@@ -100,7 +101,8 @@ class UploadStep:
             should_stop: Asked between pieces.
 
         Returns:
-            False if it was stopped, by ``should_stop``, the request's end, or its ``release_by``.
+            False if it was stopped, by ``should_stop``, the request's end, its ``release_by``, or because the camera
+            left the bound.
 
         Raises:
             WithdrawnError: The request is not under way any more.
@@ -109,7 +111,9 @@ class UploadStep:
             DeliveryError: Trying again may mend it.
         """
         with self._store.transaction() as connection:
-            self._register.apply(connection, request, RequestStep(Event.UPLOAD, self._clock.utc()))
+            if not self._is_here(release):
+                return False
+            self._register.apply(connection, request.id, RequestStep(Event.UPLOAD, self._clock.utc()))
 
         def remember(url: str) -> None:
             self._store.releases.save_upload_url(release, url)
@@ -118,14 +122,13 @@ class UploadStep:
             # R3: asked between two pieces, so that a pause or a revocation stops an upload that is
             # under way.
             current = self._store.requests.read(request.id)
-            is_dropped = release.camera not in {each.camera for each in self._store.releases.list_of(request.id)}
-            is_open = current.state is RequestState.UPLOADING and not is_dropped
+            is_open = current.state is RequestState.UPLOADING and self._is_here(release)
             return not is_open or self._clock.utc() >= current.release_by
 
         tell = self._teller(request, release, all_of_it)
         try:
             if not self._uploader.upload(
-                release, target_of(request), remember, tell, lambda: should_stop() or is_over()
+                release, _target_of(request), remember, tell, lambda: should_stop() or is_over()
             ):
                 return False
         except PayloadLostError:
@@ -135,6 +138,10 @@ class UploadStep:
         # (A6).
         self._record(request, release, CameraEvent.UPLOAD)
         return True
+
+    def _is_here(self, release: StoredRelease) -> bool:
+        """Tell whether a camera's release is still a part of its request."""
+        return release.file in {each.file for each in self._store.releases.list_of(release.request_id)}
 
     def drop_lost(self, request: StoredRequest) -> bool:
         """Ask the target for every uploaded payload of a request; drop those that it lost since, to be built anew.
@@ -148,7 +155,7 @@ class UploadStep:
             DeliveryError: The target does not answer.
         """
         uploaded = [each for each in self._store.releases.list_of(request.id) if each.state is ReleaseState.UPLOADED]
-        lost = [each for each in uploaded if not self._uploader.has_whole(each, target_of(request))]
+        lost = [each for each in uploaded if not self._uploader.has_whole(each, _target_of(request))]
         for release in lost:
             log.warning("upload server has lost a payload: request=%d camera=%s", request.id, release.camera)
             self._record(request, release, CameraEvent.LOSE)
@@ -176,7 +183,7 @@ class UploadStep:
             with self._store.transaction() as connection:
                 members = {"sent_bytes": before + sent, "total_bytes": total}
                 self._register.apply(
-                    connection, request, RequestStep(Event.PROGRESS, self._clock.utc(), answer=members)
+                    connection, request.id, RequestStep(Event.PROGRESS, self._clock.utc(), answer=members)
                 )
 
         return tell
@@ -186,13 +193,9 @@ class UploadStep:
         aftermath = Aftermath()
         step = RequestStep(Event.CAMERA, self._clock.utc(), cameras={release.camera: CameraStep(happened)})
         with self._store.transaction() as connection:
-            self._register.apply(connection, request, step, aftermath)
-        self.delete_here(aftermath.payloads)
-
-    def delete_here(self, releases: Sequence[StoredRelease]) -> None:
-        """Delete payloads at home; if a kill prevents it, ``sweep`` does it."""
-        for release in releases:
-            self._staging.remove(release.file)
+            self._register.apply(connection, request.id, step, aftermath)
+        for gone in aftermath.payloads:  # if a kill prevents it, `sweep` does it
+            self._staging.remove(gone.file)
 
     def forget_one(self) -> None:
         """Have one withdrawn upload deleted: one a turn, so that a server that does not answer holds up no release.
@@ -204,10 +207,16 @@ class UploadStep:
         if doomed is None:
             return
         try:
-            self._uploader.forget(doomed.url, target_of(self._store.requests.read(doomed.request_id)))
+            self._uploader.forget(doomed.url, _target_of(self._store.requests.read(doomed.request_id)))
         except Exception as error:
             log.warning("upload stays at its target for now, closed: file=%s: %s", doomed.file, error)
             self._forget_at = MonoNs(self._clock.boot() + FORGET_AGAIN_NS)
             self._store.releases.put_off_doomed(doomed, MAX_TRIES)
         else:
             self._store.releases.put_off_doomed(doomed, 0)
+
+
+def _target_of(request: StoredRequest) -> str:
+    """Return the name of the upload target that a verified request asks for."""
+    payload: Any = jws.parse(request.raw, REQUEST_TYP).payload
+    return str(payload["deliver"])

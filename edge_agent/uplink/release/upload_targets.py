@@ -2,10 +2,13 @@
 
 import ssl
 from collections.abc import Callable
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from edge_agent.errors import DeliveryError, UploadLostError, UploadRefusedError, UploadStoppedError
 from edge_agent.host.clock import Clock
 from edge_agent.protocol.enrolment import Enrolment
+from edge_agent.settings.gateway import Config
 from edge_agent.units import SECOND_NS, MonoNs
 from edge_agent.uplink.release.staging import Staging
 from edge_agent.uplink.release.tus import TusUploader, UploadWatch
@@ -124,3 +127,22 @@ class UploadTargets:
         # PROTOCOL 9, step 4: below the target, each gateway has a folder of its own.
         url = f"{url.rstrip('/')}/{self._enrolment.gateway}/"
         return TusUploader(url, self._make_context(), self._clock, rate_bytes_s=self._rate_bytes_s)
+
+
+def make_targets(
+    config: Config, enrolment: Enrolment, make_context: Callable[[], ssl.SSLContext], staging: Staging, clock: Clock
+) -> UploadTargets:
+    """Make the upload targets as ``edge-agent.yaml`` bounds them: at its hours, and at its bandwidth."""
+    rate_bytes_s = config.uplink.bandwidth_bytes_per_s
+    return UploadTargets(enrolment, make_context, staging, clock, rate_bytes_s, make_hours(config, clock))
+
+
+def make_hours(config: Config, clock: Clock) -> Callable[[], bool]:
+    """Return a function that tells whether ``uplink.upload_hours`` allow an upload now, by the time of the place."""
+    hours, zone = config.uplink.upload_hours, ZoneInfo(config.gateway.time_zone)
+
+    def is_allowed_now() -> bool:
+        local = datetime.fromtimestamp(clock.utc() // SECOND_NS, zone)
+        return not hours or any(each.contains(local.hour * 60 + local.minute) for each in hours)
+
+    return is_allowed_now

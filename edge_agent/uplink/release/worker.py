@@ -182,15 +182,14 @@ class ReleaseWorker:
         # PROTOCOL 9, step 1.
         if self._clock.utc() < grant.request.window.end + SETTLE_NS:
             return
-        self._steps.build.make(request, grant, trust)
-        releases = self._store.releases.list_of(request.id)
+        releases = self._steps.build.make(request, grant, trust)
         sendable = [each for each in releases if each.state in (ReleaseState.BUILT, ReleaseState.UPLOADED)]
         is_waiting = any(each.state is ReleaseState.WAITING for each in releases)
         for release in sendable:
             if release.state is ReleaseState.BUILT:
                 # Building and the upload before may have taken hours: each upload has a decision of
                 # its own (O9).
-                self._demand_still_granted(request, release)
+                self._reauthorization.require_grant(request)
                 self._upload(request, release, sendable)
                 self._pauses.pop(request.id, None)  # its payload made room: what waits for that is tried soon
         if is_waiting:
@@ -201,17 +200,11 @@ class ReleaseWorker:
         # Last (R2): every payload is at its server, and was asked for once more.
         self._steps.give_key.hand_over(request)
 
-    def _demand_still_granted(self, request: StoredRequest, release: StoredRelease) -> None:
-        """Decide before each upload: building it, or the upload before, took its time (PROTOCOL O9)."""
-        self._reauthorization.require_grant(request)
-        if release.file not in {each.file for each in self._store.releases.list_of(request.id)}:
-            raise _StoppedError
-
     def _tell_waiting(self, request: StoredRequest, grant: Grant) -> None:
         """Tell the RTCC, if it believes in an upload, that the rest is not built yet: once, not at every try."""
         with self._store.transaction() as connection:
             step = RequestStep(Event.REST_WAITS, self._clock.utc(), answer=tell_queued(grant))
-            self._register.apply(connection, request, step)
+            self._register.apply(connection, request.id, step)
 
     def _upload(self, request: StoredRequest, release: StoredRelease, all_of_it: list[StoredRelease]) -> None:
         turn_ends = self._clock.boot() + TURN_NS

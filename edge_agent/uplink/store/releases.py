@@ -6,7 +6,7 @@ Owns the fields of a release that waits, of one that is built, and of one that e
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -127,6 +127,13 @@ class ReleaseTable:
             (release.request_id, release.camera, release.state.value, release.file,
              json.dumps(encode_info(release.info)), release.header, release.upload_url),
         )  # fmt: skip
+
+    def save_without_header(self, connection: sqlite3.Connection, release: StoredRelease) -> None:
+        """Insert or replace one camera's release, and destroy its age header."""
+        self.save(connection, replace(release, header=b""))
+        # R3: the header's bytes may live on in SQLite's journal; `destroy_remains` ends them after
+        # the commit.
+        self._file.note_remains()
 
     def list_of(self, request_id: int) -> list[StoredRelease]:
         """Return the releases of one request, in the order of their cameras."""

@@ -98,7 +98,7 @@ def apply(house, request, event, cameras, aftermath=None):
         states = {name: camera_state(stored, found.get(name)) for name in cameras}
         cameras = {name: fill(request, found.get(name), camera) for name, camera in cameras.items()}
         house.register.apply(
-            connection, request, step_of(house.register.find_phase(stored), event, cameras, states), aftermath
+            connection, request.id, step_of(house.register.find_phase(stored), event, cameras, states), aftermath
         )
 
 
@@ -333,7 +333,7 @@ def test_a_step_with_other_entries_than_its_cells_is_refused(house):
     request = take_in(house)
     stood = everything(house)
     with pytest.raises(AssertionError, match="entries"), house.store.transaction() as connection:
-        house.register.apply(connection, request, RequestStep(Event.GRANT, gate.NOW))
+        house.register.apply(connection, request.id, RequestStep(Event.GRANT, gate.NOW))
     assert everything(house) == stood
 
 

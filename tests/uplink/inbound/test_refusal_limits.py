@@ -284,3 +284,22 @@ def test_an_id_that_is_used_again_is_counted_beyond_the_limit(house):
         deliver(house, refused(house, jti=encode_b64url((1).to_bytes(16, "big")), purpose=f"again {number}"))
     assert denials(house) == 4
     assert counted(house) == [5]
+
+
+def test_both_kinds_of_counts_are_entered_of_hours_that_are_over(house):
+    """What was refused unread and what was only counted go in together; a stop takes the running hour as well."""
+    for _ in range(SMALL.entered + 2):
+        deliver(house, refused(house))
+    deliver(house, b"no request")
+    limits, now = house.intake.limits, house.clock.utc()
+    limits.enter_all(house.refusal_counter, now)
+    assert house.entries("unverified") == []
+    limits.enter_all(house.refusal_counter, now, running=True)
+    assert [entry["count"] for entry in house.entries("unverified")] == [1]
+    house.clock.advance(HOUR_NS)
+    deliver(house, b"no request")
+    house.clock.advance(HOUR_NS)
+    limits.enter_all(house.refusal_counter, house.clock.utc())
+    assert sorted(entry["count"] for entry in house.entries("unverified")) == [1, 1, 2]
+    limits.enter_all(house.refusal_counter, house.clock.utc(), running=True)
+    assert len(house.entries("unverified")) == 3

@@ -6,10 +6,10 @@ import pytest
 
 from edge_agent.consent.admission import SKEW_NS
 from edge_agent.errors import DenialError
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, UtcNs, encode_rfc3339
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.evaluator import NEWEST
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
-from edge_agent.uplink.inbound.retention import KEEP_INCIDENTS, REMEMBER_NS, prune
+from edge_agent.uplink.inbound.retention import KEEP_INCIDENTS, REMEMBER_NS, prune, prune_by_clock
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
 from tests.support import gate
 from tests.support.releaser import Delivery, House
@@ -214,3 +214,16 @@ def test_many_old_requests_go_at_once(house: House) -> None:
     pass_time(house, REMEMBER_NS + HOUR_NS)
     assert forget(house, newest=5) == 245
     assert rows(house)["request"] == 5
+
+
+@pytest.mark.parametrize("state", [ClockState.SYNCHRONISED, ClockState.FLOOR_ONLY])
+def test_only_a_clock_that_is_believed_forgets(house: House, state: ClockState) -> None:
+    """A clock that was set ahead must not make the gateway forget an incident whose facts it still needs."""
+    with house.store.transaction() as connection:
+        for number in ("old", "new"):
+            house.store.requests.add_incident(connection, gate.ISS, number, bytes(32))
+        connection.execute("UPDATE incident SET rowid = ? WHERE number = 'new'", (KEEP_INCIDENTS + 2,))
+    house.clock.clock_state = state
+    prune_by_clock(house.store, house.clock)
+    is_forgotten = house.store.requests.find_incident(gate.ISS, "old") is None
+    assert is_forgotten is (state is ClockState.SYNCHRONISED)

@@ -32,6 +32,17 @@ def test_approval_grants_what_was_asked(house):
     assert [each["outcome"] for each in house.entries("approval")] == ["approved"]
 
 
+def test_an_approved_request_is_not_over(house):
+    """Nobody is told that it ended: the footage that is held for it stays held until the key has left."""
+    request = house.ask()
+    house.approve(request)
+    assert house.ended == []
+    house.carry_on()
+    assert house.ended == []
+    house.sender.turn()
+    assert [each.state for each in house.ended] == [RequestState.DELIVERED]
+
+
 def test_a_request_is_shown_with_its_signers_and_what_a_yes_can_let_out(house):
     """The names come from the trust bundle; the spans are those of the bound."""
     request = house.ask()

@@ -17,19 +17,20 @@ from edge_agent.mqtt.mutual_tls import build_client_context
 from edge_agent.protocol.answer import Note, Status, upload_name
 from edge_agent.protocol.enrolment import Enrolment
 from edge_agent.protocol.request import Quality
-from edge_agent.settings.gateway import load_config
-from edge_agent.units import HOUR_NS, SECOND_NS
+from edge_agent.settings.gateway import load_config, parse_config
+from edge_agent.units import HOUR_NS, SECOND_NS, parse_rfc3339
 from edge_agent.uplink.bundle.rings import Footage, NotRecordedError
 from edge_agent.uplink.bundle.writer import BundleInfo
 from edge_agent.uplink.release.staging import PayloadLostError, Staging, StagingFullError
 from edge_agent.uplink.release.tus import MAX_LOSSES
-from edge_agent.uplink.release.upload_targets import UploadTargets
+from edge_agent.uplink.release.upload_targets import UploadTargets, make_hours
 from edge_agent.uplink.store.requests import RequestState
 from tests.peers.pki import Pki
 from tests.peers.proxy import Proxy
 from tests.peers.uploads import ReceiverProcess
 from tests.peers.wait import wait_until
 from tests.support import gate
+from tests.support.fakes import FakeClock
 from tests.support.releaser import HEADER, House
 
 PAYLOAD = random.Random(2).randbytes(900_000)
@@ -378,3 +379,20 @@ def test_a_ring_that_is_not_there_is_told_from_a_stream_that_is_not(tmp_path: Pa
     with pytest.raises(NotRecordedError) as caught, footage.open("door", Quality.SUB):
         pass
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "is_allowed"),
+    [
+        ("[]", "2026-11-28T12:00:00Z", True),
+        ("['22:00-06:00']", "2026-11-29T03:59:59Z", False),
+        ("['22:00-06:00']", "2026-11-29T04:00:00Z", True),
+        ("['22:00-06:00']", "2026-11-29T12:00:00Z", False),
+        ("['01:00-02:00', '12:00-13:00']", "2026-11-28T18:30:00Z", True),
+    ],
+)
+def test_hours_of_uploads_are_those_of_the_place(tmp_path, hours, now, is_allowed):
+    """Local time decides, over midnight too; without hours an upload is always allowed."""
+    text = f"gateway: {{time_zone: America/Chicago}}\nuplink: {{upload_hours: {hours}}}\ncameras: []\n"
+    config = parse_config(text, "test", tmp_path)
+    assert make_hours(config, FakeClock(utc=parse_rfc3339(now)))() is is_allowed

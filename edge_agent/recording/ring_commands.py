@@ -1,4 +1,4 @@
-"""The control command ``erase``: the recorder destroys the keys of blocks in its rings.
+"""The control commands about rings: ``erase`` destroys the keys of blocks, ``accept-ring`` takes another ring.
 
 A camera that is switched off has no stream: its ring is opened for the moment. A ring that fails is named; the rest
 goes on.
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 Erase = Callable[[Window | None], list[ErasedBlock]]
 
 
-class EraseCommands:
-    """The handler of ``erase``.
+class RingCommands:
+    """The handlers of ``erase`` and ``accept-ring``.
 
     Args:
         config: Returns the configuration that counts now.
         sinks: Returns the rings that are recorded now, by stream.
-        rings: Opens the others.
+        rings: Opens the others, and knows which ring belongs to a stream.
         mirrors: Erases in the mirrors of these streams, too; returns what is not erased there yet, and why.
     """
 
@@ -61,6 +61,20 @@ class EraseCommands:
         # Also of a ring that failed: its mirror holds the same footage.
         failed |= self._mirrors([*erased, *failed])
         return {"erased": erased, "failed": failed}
+
+    def accept(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
+        """Let a stream that fails, or all that do, take whatever ring lies at its path; return how each stores now."""
+        chosen = [(n, sink) for n, sink in self._sinks().items() if request.get("ring") in ("*", n)]
+        if not chosen:
+            raise UsageError(f"no such ring: {str(request.get('ring'))[:40]!r}")
+        storage = {}
+        for name, sink in chosen:
+            if sink.error:
+                log.warning("ring accepted stream=%s uid=%d", name, peer.uid)
+                self._rings.accept(name)
+                sink.retry()
+            storage[name] = sink.error or "ok"
+        return {"storage": storage}
 
     def _choose(self, camera: object) -> list[tuple[str, Erase]]:
         """Return what erases each chosen ring: its sink, or a writer of its own if the camera is switched off."""

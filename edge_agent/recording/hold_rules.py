@@ -1,0 +1,42 @@
+"""Why a stream is not recorded now: a pause, hours, or a rule that waits for an event.
+
+Part of the recorder process. A camera's thread asks all the time.
+"""
+
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+from edge_agent.host.clock import Clock
+from edge_agent.recording.event_triggers import Triggers
+from edge_agent.recording.hours import RecordingHours
+from edge_agent.recording.pauses import Pauses
+from edge_agent.settings.gateway import Camera
+
+
+class HoldRules:
+    """Joins what may hold a stream. Any thread.
+
+    Args:
+        pauses: The owner's pauses.
+        triggers: The gates of event-only cameras.
+        clock: The gateway's clocks.
+    """
+
+    def __init__(self, pauses: Pauses, triggers: Triggers, clock: Clock) -> None:
+        self._pauses, self._triggers, self._clock = pauses, triggers, clock
+
+    def rule_of(self, camera: Camera, time_zone: ZoneInfo) -> Callable[[], str]:
+        """Return a function that tells why a camera is not recorded now; empty if it is. It is for one stream's life.
+
+        A pause comes first: it is told even of a camera that would wait for an event.
+        """
+        gate, hours = self._triggers.gate_of(camera.id), RecordingHours(camera, time_zone)
+
+        def find_reason() -> str:
+            if self._pauses.is_paused(camera.id, self._clock.utc(), self._clock.boot()):
+                return "paused"
+            if hours.is_closed(self._clock.utc()):
+                return "outside-hours"
+            return "not-by-rule" if gate is not None and not gate.is_open(self._clock.boot()) else ""
+
+        return find_reason

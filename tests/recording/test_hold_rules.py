@@ -1,0 +1,78 @@
+"""Why a stream is not recorded now: the first of pause, hours and rule that holds."""
+
+from pathlib import Path
+from typing import cast
+from zoneinfo import ZoneInfo
+
+from edge_agent.capture.event_window import EventGate
+from edge_agent.recording.event_triggers import Triggers
+from edge_agent.recording.hold_rules import HoldRules
+from edge_agent.recording.pauses import ALL, Pauses
+from edge_agent.settings.gateway import Camera
+from edge_agent.units import HOUR_NS, SECOND_NS, parse_rfc3339
+from tests.support.fakes import FakeClock
+
+ZONE = ZoneInfo("America/Chicago")
+DOOR = Camera.model_validate({"id": "door", "url": "rtsp://a/b", "hours": ["18:00-08:00"]})
+
+
+class Gates:
+    """The gate of one camera, or none."""
+
+    def __init__(self, gate: EventGate | None) -> None:
+        self._gate = gate
+
+    def gate_of(self, _camera: str) -> EventGate | None:
+        return self._gate
+
+
+class Rules:
+    """The rules of one camera, in its first moment of hours."""
+
+    def __init__(self, folder: Path, gate: EventGate | None = None) -> None:
+        self.clock = FakeClock(utc=parse_rfc3339("2026-11-29T00:00:00Z"))
+        self.pauses = Pauses(folder / "pauses.json", bytes(16))
+        self.find = HoldRules(self.pauses, cast(Triggers, Gates(gate)), self.clock).rule_of(DOOR, ZONE)
+
+    def pause(self, camera: str) -> None:
+        self.pauses.pause(camera, None, self.clock.utc(), self.clock.boot())
+
+
+def test_a_pause_counts_at_once_and_until_it_ends(tmp_path: Path) -> None:
+    """One of this camera or of all holds the stream; one of another camera does not."""
+    rules = Rules(tmp_path)
+    rules.pause("yard")
+    assert rules.find() == ""
+    for camera in ("door", ALL):
+        rules.pause(camera)
+        assert rules.find() == "paused"
+        rules.pauses.resume(camera)
+        assert rules.find() == ""
+
+
+def test_hours_are_asked_each_time(tmp_path: Path) -> None:
+    """The same function says yes within the hours and no after them."""
+    rules = Rules(tmp_path)
+    assert rules.find() == ""
+    rules.clock.advance(14 * HOUR_NS)
+    assert rules.find() == "outside-hours"
+
+
+def test_a_gate_holds_until_an_event(tmp_path: Path) -> None:
+    """An event-only camera waits for its event, and waits again after it."""
+    gate = EventGate(10)
+    rules = Rules(tmp_path, gate)
+    assert rules.find() == "not-by-rule"
+    assert gate.fire(rules.clock.boot(), 5 * SECOND_NS)
+    assert rules.find() == ""
+    rules.clock.advance(6 * SECOND_NS)
+    assert rules.find() == "not-by-rule"
+
+
+def test_a_pause_is_told_before_hours_and_hours_before_a_rule(tmp_path: Path) -> None:
+    """If several reasons hold, the owner's own comes first."""
+    rules = Rules(tmp_path, EventGate(10))
+    rules.clock.advance(14 * HOUR_NS)
+    assert rules.find() == "outside-hours"
+    rules.pause("door")
+    assert rules.find() == "paused"

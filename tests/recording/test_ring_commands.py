@@ -1,0 +1,87 @@
+"""The recorder's ``erase`` and ``accept-ring``: whatever is not erased, in a ring or in its mirror, is named."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from edge_agent.errors import RingError, UsageError
+from edge_agent.host.control_socket import Peer
+from edge_agent.recording.ring_commands import RingCommands
+from edge_agent.recording.ring_opener import RingOpener
+from edge_agent.recording.ring_sink import RingSink
+from edge_agent.settings.gateway import parse_config
+
+TEXT = "cameras: [{id: door, url: 'rtsp://a/b'}, {id: yard, url: 'rtsp://a/c'}]\n"
+
+
+class Sink:
+    """A ring that is erased, or is not."""
+
+    def __init__(self, error: str) -> None:
+        self._error = error
+
+    def erase(self, _window: object) -> list[object]:
+        if self._error:
+            raise RingError(self._error)
+        return []
+
+
+def test_a_mirror_that_is_not_erased_is_named() -> None:
+    """Also that of a ring which failed itself: its copy is asked for all the same."""
+    sinks = cast(dict[str, RingSink], {"door.main": Sink(""), "yard.main": Sink("disk failed")})
+    asked: list[str] = []
+
+    def mirrors(names: object) -> dict[str, str]:
+        asked.extend(cast(list[str], names))
+        return {"door.main mirror": "away"}
+
+    config = parse_config(TEXT, "test", Path("/x"))
+    commands = RingCommands(lambda: config, lambda: sinks, cast(RingOpener, None), mirrors)
+    answer = commands.erase({"camera": "*"}, Peer(0, 0, 0))
+    assert answer == {"erased": {"door.main": []}, "failed": {"yard.main": "disk failed", "door.main mirror": "away"}}
+    assert sorted(asked) == ["door.main", "yard.main"]
+
+
+class FailedSink:
+    """A ring that another one has taken the place of, until that is accepted."""
+
+    def __init__(self, error: str, accepted: list[str], name: str) -> None:
+        self.error, self._accepted, self._name = error, accepted, name
+
+    def retry(self) -> None:
+        assert self._name in self._accepted
+        self.error = ""
+
+
+class Opener:
+    """Notes which rings are accepted."""
+
+    def __init__(self) -> None:
+        self.accepted: list[str] = []
+
+    def accept(self, name: str) -> None:
+        self.accepted.append(name)
+
+
+@pytest.mark.parametrize(("ring", "left"), [("*", ""), ("door.main", "another ring"), ("shed.main", "")])
+def test_only_a_ring_that_fails_is_accepted_anew(ring: str, left: str) -> None:
+    """A ring that is written keeps its pin, one that was not named stays refused, and a mistake in the name is told."""
+    opener = Opener()
+    sinks = {
+        name: FailedSink(error, opener.accepted, name)
+        for name, error in (("door.main", "another ring"), ("yard.main", "another ring"), ("pond.main", ""))
+    }
+    config = parse_config(TEXT, "test", Path("/x"))
+    commands = RingCommands(
+        lambda: config, lambda: cast(dict[str, RingSink], sinks), cast(RingOpener, opener), lambda _: {}
+    )
+    if ring == "shed.main":
+        with pytest.raises(UsageError):
+            commands.accept({"ring": ring}, Peer(0, 0, 0))
+        assert opener.accepted == []
+        return
+    answer = commands.accept({"ring": ring}, Peer(0, 0, 0))
+    assert set(answer["storage"].values()) == {"ok"}
+    assert opener.accepted == (["door.main", "yard.main"] if ring == "*" else ["door.main"])
+    assert sinks["yard.main"].error == left
