@@ -36,7 +36,7 @@ TYP = "owner-order+jws"
 MAX_AGE_NS = 5 * MINUTE_NS
 """PROTOCOL 6.3: an order that was signed and kept must not act later."""
 ORDER_SKEW_NS = 5 * SECOND_NS
-"""PROTOCOL 6.3: so far the signing clock may be ahead of this one."""
+"""So far ahead an order may be dated (PROTOCOL 6.1, where the consent file has the same limit)."""
 MAX_CAMERAS = 64
 MAX_RECIPIENTS = 15
 """Of an export, beside the owner."""
