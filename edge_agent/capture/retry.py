@@ -17,8 +17,6 @@ PASSING = frozenset({"unreachable", "no-answer", "stalled", "ended", "busy", "se
 _PASSING_ONCE_IT_WORKED = frozenset({"not-found", "refused", "no-video", "protocol-error", "internal-error"})
 """Reasons that a camera or bridge also gives while it starts."""
 _LOGIN = frozenset({"unauthorized", "digest-sha256-only", "login-unusable", "redirected"})
-
-
 _MISSED = frozenset({"unreachable", "no-answer"})
 SESSION_NS = MINUTE_NS + 2 * SECOND_NS
 """So long a camera holds a session whose client is gone, unless it says otherwise (RFC 2326, 12.37)."""

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ from edge_agent.host.clock import SystemClock
 from edge_agent.host.control_socket import call
 from edge_agent.host.terminal import print_text
 from edge_agent.local_time import say_moment
-from edge_agent.settings.gateway import load_config
+from edge_agent.settings.gateway import Config, load_config
 from edge_agent.units import SECOND_NS, UtcNs, encode_rfc3339, parse_duration
 
 _PAUSE = """\
@@ -80,20 +81,33 @@ def run(args: argparse.Namespace) -> int:
     # First: a misspelt camera must end the command, or its owner would take it for paused.
     is_on = args.camera == "*" or config.demand_camera(args.camera).enabled
     if args.command == "revoke":
-        answer = call(config.control_path("releaser"), "revoke", camera=args.camera)
-        print_text(f"consent revoked: {', '.join(answer['cameras']) or 'none was signed'}")
-        _tell_stopped(answer)
-        print_text("requests are refused from now on; to give it again: edge-agent consent sign")
-        return 0
-    path = config.control_path("recorder" if args.what == "recording" else "releaser")
+        _revoke(config, args.camera)
+    elif args.command == "resume":
+        _resume(config, args)
+    else:
+        _pause(config, args)
+        if not is_on:
+            print_text(f"{args.camera} is switched off in {args.config}; the pause counts when it is switched on")
+    return 0
+
+
+def _revoke(config: Config, camera: str) -> None:
+    answer = call(config.control_path("releaser"), "revoke", camera=camera)
+    print_text(f"consent revoked: {', '.join(answer['cameras']) or 'none was signed'}")
+    _tell_stopped(answer)
+    print_text("requests are refused from now on; to give it again: edge-agent consent sign")
+
+
+def _resume(config: Config, args: argparse.Namespace) -> None:
     # Signed, unlike a pause: whoever may write to the socket may tighten, and only the owner may loosen.
-    if args.command == "resume":
-        signed = sign_owner_order(config, "resume", {"what": args.what, "camera": args.camera}, args.passphrase_file)
-        paused = call(path, "order", jws=signed)["paused"]
-        print_text(f"{args.what} resumed: {_say(args.camera)}")
-        if paused:
-            print_text(f"still paused: {', '.join(map(_say, paused))}")
-        return 0
+    signed = sign_owner_order(config, "resume", {"what": args.what, "camera": args.camera}, args.passphrase_file)
+    paused = call(_find_process(config, args.what), "order", jws=signed)["paused"]
+    print_text(f"{args.what} resumed: {_say(args.camera)}")
+    if paused:
+        print_text(f"still paused: {', '.join(map(_say, paused))}")
+
+
+def _pause(config: Config, args: argparse.Namespace) -> None:
     until, said = None, "until you resume it"
     if args.for_:
         try:
@@ -101,15 +115,16 @@ def run(args: argparse.Namespace) -> int:
             until, said = encode_rfc3339(moment), f"until {say_moment(moment, ZoneInfo(config.gateway.time_zone))}"
         except ValueError as error:
             raise UsageError(f"--for: {error}") from error
-    answer = call(path, "pause", camera=args.camera, until=until)
+    answer = call(_find_process(config, args.what), "pause", camera=args.camera, until=until)
     print_text(f"{args.what} paused: {_say(args.camera)}, {said}")
     _tell_stopped(answer)
     only = "" if args.camera == "*" else f" --camera {args.camera}"
     recording = " recording" if args.what == "recording" else ""
     print_text(f"to end it, with your passphrase: edge-agent resume{recording}{only}")
-    if not is_on:
-        print_text(f"{args.camera} is switched off in {args.config}; the pause counts when it is switched on")
-    return 0
+
+
+def _find_process(config: Config, what: str) -> Path:
+    return config.control_path("recorder" if what == "recording" else "releaser")
 
 
 def _tell_stopped(answer: Mapping[str, Any]) -> None:

@@ -10,17 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.protocol.jws import deny, encode_json
-from edge_agent.protocol.request import Admitted, Incident, Request
-from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, encode_rfc3339
+from edge_agent.protocol.request import REQUEST_SKEW_NS, Admitted, Incident, Request
+from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 
-SKEW_NS = 60 * SECOND_NS
-"""PROTOCOL 4, check 9: two honest clocks may differ by so much."""
 MAX_GATEWAY_VALIDITY_NS = 15 * MINUTE_NS
 MAX_AREA_VALIDITY_NS = 24 * HOUR_NS
 MAX_RELEASE_NS = 24 * HOUR_NS
 MAX_INCIDENT_WINDOW_NS = DAY_NS
-
-
 _ALWAYS = UtcNs(0)
 
 
@@ -131,13 +127,13 @@ def _check_time(request: Request, me: GatewayFacts, now: UtcNs, clock_state: Clo
         deny("validity-too-long", limit="24 h" if request.audience.is_area else "15 min")
     if request.release_by - request.iat > MAX_RELEASE_NS:
         deny("release-by-too-late", limit="24 h")
-    if request.iat > now + SKEW_NS:
+    if request.iat > now + REQUEST_SKEW_NS:
         deny("issued-in-future")
-    if request.nbf > now + SKEW_NS:
+    if request.nbf > now + REQUEST_SKEW_NS:
         deny("not-yet-valid")
     # The skew helps the RTCC at the arrival only: `release_by`, up to which footage leaves, has
     # none.
-    if request.exp <= now - SKEW_NS:
+    if request.exp <= now - REQUEST_SKEW_NS:
         deny("expired")
     if request.release_by <= now:
         deny("release-by-passed")

@@ -26,7 +26,7 @@ from edge_agent.protocol.request import Admitted, Request
 from edge_agent.protocol.verdict import Approval, Ask, CameraGrant, Denial, Grant, Reason, Verdict, Wait
 from edge_agent.units import SECOND_NS, ClockState, UtcNs
 
-SKEW_NS = 60 * SECOND_NS
+APPROVAL_SKEW_NS = 60 * SECOND_NS
 """So far the owner's clock may be from the gateway's when an approval is signed."""
 _STOPS = frozenset({"release-paused", "camera-paused", "consent-revoked"})
 
@@ -249,7 +249,7 @@ def _problem_of(approval: Approval, admitted: Admitted, offers: Offers, now: Utc
         return reason_of_request("offer-changed")
     if not set(approval.cameras) <= set(offers.names) or not request.window.contains(approval.window):
         return reason_of_request("approval-outside-ask")
-    if not admitted.arrived_at - SKEW_NS <= approval.signed_at <= now + SKEW_NS:
+    if not admitted.arrived_at - APPROVAL_SKEW_NS <= approval.signed_at <= now + APPROVAL_SKEW_NS:
         return reason_of_request("approval-mismatch")  # signed before the request came, or after now
     return None
 

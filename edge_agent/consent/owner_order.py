@@ -35,7 +35,8 @@ from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, UtcNs, Windo
 TYP = "owner-order+jws"
 MAX_AGE_NS = 5 * MINUTE_NS
 """PROTOCOL 6.3: an order that was signed and kept must not act later."""
-SKEW_NS = 5 * SECOND_NS
+ORDER_SKEW_NS = 5 * SECOND_NS
+"""So far ahead an order may be dated (PROTOCOL 6.1, where the consent file has the same limit)."""
 MAX_CAMERAS = 64
 MAX_RECIPIENTS = 15
 """Of an export, beside the owner."""
@@ -224,7 +225,7 @@ def verify_order(raw: bytes, gateway: str, owner: Ed25519PublicKey, now: UtcNs |
     # One owner may have two gateways with one key: an order is good at one of them.
     if members.gateway != gateway:
         jws.deny("audience-mismatch")
-    if now is not None and members.iat > now + SKEW_NS:
+    if now is not None and members.iat > now + ORDER_SKEW_NS:
         jws.deny("issued-in-future")
     if now is not None and now - members.iat > MAX_AGE_NS:
         jws.deny("expired")

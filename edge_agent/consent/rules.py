@@ -14,11 +14,9 @@ from edge_agent.consent.policy import CameraTerms, GlobalTerms, Mode, Signatures
 from edge_agent.consent.signed_consent import SignedConsent
 from edge_agent.protocol.geohash import distance_m
 from edge_agent.protocol.reasons import UNKNOWN, say
-from edge_agent.protocol.request import Admitted, Quality, Request, Role
+from edge_agent.protocol.request import EVERY_CAMERA, Admitted, Quality, Request, Role
 from edge_agent.protocol.verdict import Reason
 from edge_agent.units import MINUTE_NS, ClockState, UtcNs, Window, encode_duration, encode_rfc3339
-
-EVERY_CAMERA = "*"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from edge_agent.demo.source import CameraClock, CameraSource, CodedUnit, LiveSet
 from edge_agent.demo.tls_front import TlsFront
 from edge_agent.demo.unit_faults import SETS_KEPT, StoppedTicks, keep_sets
 from edge_agent.host.clock import SystemClock
+from edge_agent.units import MonoNs
 
 _POLL_S = 0.2
 
@@ -132,15 +133,23 @@ class SimulatedCamera:
         return self._server.has_players()
 
     def _deliver(self, unit: CodedUnit) -> None:
-        """Let the faults of the source's side have their way with one access unit, then send it."""
+        """Send one access unit as the faults of the source's side leave it; most pass it on unchanged."""
         now = self._clock.boot()
+        self._drop_clients_once(now)
+        if not self._is_withheld(unit, now):
+            self._send(self._spoil(unit, now), now)
+
+    def _drop_clients_once(self, now: MonoNs) -> None:
         if self.plan.is_on("drop", now) and not self._dropped:
             self._dropped = True
             threading.Thread(target=self.drop_clients, name="demo-drop").start()
+
+    def _is_withheld(self, unit: CodedUnit, now: MonoNs) -> bool:
         if self.plan.is_on("frozen", now) or self.plan.is_on("silent-audio" if unit.medium else "frozen-video", now):
-            return
-        if self.plan.is_on("no-keyframes", now) and unit.medium == 0 and unit.is_keyframe:
-            return
+            return True
+        return self.plan.is_on("no-keyframes", now) and unit.medium == 0 and unit.is_keyframe
+
+    def _spoil(self, unit: CodedUnit, now: MonoNs) -> CodedUnit:
         if self.plan.is_on("backwards-dts", now) and unit.medium == 0:
             self._units += 1
             if self._units % 10 == 0:
@@ -150,6 +159,9 @@ class SimulatedCamera:
         for fault, kinds in SETS_KEPT.items():
             if unit.medium == 0 and unit.is_keyframe and self.plan.is_on(fault, now):
                 unit = keep_sets(self._server.media[0].codec, unit, kinds)
+        return unit
+
+    def _send(self, unit: CodedUnit, now: MonoNs) -> None:
         self._held.append(unit)
         if self.plan.is_on("burst", now):
             return

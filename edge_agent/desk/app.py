@@ -111,10 +111,10 @@ class DeskPages:
         self._processes, self._settings = processes, settings
         self._acts, self._signer, self._films = acts, signer, films
         self._templates = Templates("edge_agent.desk", "edge_agent.page")
+        allow_numbers()  # before `routes`: Starlette looks `{number:request}` up as a route is made
 
     def routes(self) -> list[Route]:
         """Every address of the desk."""
-        allow_numbers()
         approve = "/approve/{number:request}"
         return [
             Route("/", self._shown(self._home, free=True)),

@@ -98,11 +98,11 @@ class Pages:
         self._ca_pem = ca_pem
         self._desk = desk
         self._templates = Templates("edge_agent.page")
+        # Before `routes`: Starlette looks the kind of `{number:request}` up as a route is made.
+        allow_numbers()
 
     def routes(self) -> list[Route]:
         """Return every address of the page."""
-        # First: Starlette looks the kind of `{number:request}` up as a route is made.
-        allow_numbers()
         number = "{number:request}"
         return [
             Route("/", self._paired(self._home)),
@@ -129,7 +129,7 @@ class Pages:
 
     def _find_device(self, request: Request) -> tuple[PairedDevice, str] | None:
         secret = request.cookies.get(COOKIE, "")
-        device = self._devices.find(secret) if secret else None
+        device = self._devices.note_visit(secret) if secret else None
         return None if device is None else (device, secret)
 
     def _paired(self, show: Show) -> Callable[[Request], Awaitable[Response]]:
@@ -185,7 +185,7 @@ class Pages:
         recorder, releaser = self._processes.look("recorder", "status"), self._processes.look("releaser", "status")
         cameras = visit.reader.read_cameras(recorder.members)
         paused = [visit.reader.title(each) for each in releaser.members.get("release_paused", ())]
-        requests = [each for each in self._open_requests(visit) if each.is_waiting]
+        requests = [each for each in self._recent_requests(visit) if each.is_waiting]
         problems = [each for each in (recorder.problem, releaser.problem) if each]
         faults = [show_line(str(each), 300) for each in releaser.members.get("faults", ())]
         sentence, is_well = say_house(cameras, len(requests), paused, problems, visit.reader.words)
@@ -206,12 +206,13 @@ class Pages:
         rest = [status.get(name) for name in ("waiting_for_you", "releasing", "release_paused", "broker", "faults")]
         return hashlib.sha256(repr((shown, rest)).encode()).hexdigest()[:16]
 
-    def _open_requests(self, visit: Visit) -> list[Any]:
+    def _recent_requests(self, visit: Visit) -> list[Any]:
+        """Return the last 50 requests, whatever has come of them."""
         answer = self._processes.look("releaser", "requests", last=50)
         return [visit.reader.read_request(each) for each in answer.members.get("requests", ())]
 
     def _requests(self, visit: Visit) -> Response:
-        requests = self._open_requests(visit)
+        requests = self._recent_requests(visit)
         requests.sort(key=lambda each: (not each.is_waiting, not each.can_stop))
         return self._render(visit, "requests.html", requests=requests, mark=self._mark())
 

@@ -70,8 +70,8 @@ class Devices:
         with self._lock:
             return tuple(self._devices.values())
 
-    def find(self, secret: str) -> PairedDevice | None:
-        """Return the device that holds this secret, or None; notes the day on which it was seen.
+    def note_visit(self, secret: str) -> PairedDevice | None:
+        """Note today as the day on which the device with this secret was seen; return it, or None if there is none.
 
         Writes the file once a day and device at most.
         """

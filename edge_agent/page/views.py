@@ -21,6 +21,7 @@ from edge_agent.printable_text import show_line
 from edge_agent.units import SECOND_NS, UtcNs, parse_rfc3339
 
 EVERY_CAMERA = "*"
+"""As ``protocol.request`` has it, which no process that serves the network imports."""
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 BLACKED_OUT = ("{count} area blacked out", "{count} areas blacked out")

@@ -7,7 +7,12 @@ Built in one place, ``edge_agent.protocol.request_jws.verify_request``; the orde
 from dataclasses import dataclass
 from enum import Enum
 
-from edge_agent.units import UtcNs, Window
+from edge_agent.units import SECOND_NS, UtcNs, Window
+
+EVERY_CAMERA = "*"
+"""PROTOCOL 3.2, `clip`: stands for every camera that consents; the owner's commands spell it the same way."""
+REQUEST_SKEW_NS = 60 * SECOND_NS
+"""PROTOCOL 4, check 9: two honest clocks may differ by so much. Of a request's times and of a trust bundle's."""
 
 
 class Role(Enum):

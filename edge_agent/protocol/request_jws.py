@@ -25,7 +25,17 @@ from edge_agent.protocol.members import (
     parse_members,
 )
 from edge_agent.protocol.public_keys import thumbprint
-from edge_agent.protocol.request import Audience, Category, Incident, Place, Quality, Request, Role, Signer
+from edge_agent.protocol.request import (
+    EVERY_CAMERA,
+    Audience,
+    Category,
+    Incident,
+    Place,
+    Quality,
+    Request,
+    Role,
+    Signer,
+)
 from edge_agent.protocol.trust_bundle import TrustBundle, TrustedKey, find_key
 from edge_agent.units import UtcNs
 
@@ -33,9 +43,6 @@ TYP = "rtcc-request+jws"
 # PROTOCOL 3.2, `clip` and `aud`.
 MAX_CAMERAS = 64
 MAX_CELLS = 64
-EVERY_CAMERA = "*"
-
-
 # PROTOCOL 3.2: an id, or "*" for every camera that consents.
 _CameraOrEvery = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9-]{0,31}|\*)$")]
 

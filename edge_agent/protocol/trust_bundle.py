@@ -16,16 +16,14 @@ from edge_agent.protocol import jws
 from edge_agent.protocol.jws import VerifyingKey, deny
 from edge_agent.protocol.members import AgeRecipient, Issuer, Kid, Person, Time, Version, WireModel, parse_members
 from edge_agent.protocol.public_keys import load_jwk, public_jwk, thumbprint
-from edge_agent.protocol.request import Role
-from edge_agent.units import DAY_NS, SECOND_NS, ClockState, UtcNs, Window, encode_rfc3339
+from edge_agent.protocol.request import REQUEST_SKEW_NS, Role
+from edge_agent.units import DAY_NS, ClockState, UtcNs, Window, encode_rfc3339
 
 TYP = "rtcc-trust+jws"
 # PROTOCOL 5.2, T6: the longest time for which a broker can hide a revocation.
 MAX_LIFETIME_NS = 30 * DAY_NS
 # PROTOCOL 5, `keys`.
 MAX_KEYS = 128
-# PROTOCOL 4, check 9: the skew of a request's times.
-SKEW_NS = 60 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +185,7 @@ def verify_trust(
     if not 0 < wire.expires - wire.issued_at <= MAX_LIFETIME_NS:
         deny("trust-lifetime", limit="30 days")
     # T6: the clock's floor rises to it, and a floor of the future would stop every decision.
-    if clock_state is ClockState.SYNCHRONISED and wire.issued_at > now + SKEW_NS:
+    if clock_state is ClockState.SYNCHRONISED and wire.issued_at > now + REQUEST_SKEW_NS:
         deny("trust-from-future")
     return _bundle(message, new_roots)
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge_agent.base64url import encode_b64url
 from edge_agent.consent.owner_order import (
     MAX_AGE_NS,
-    SKEW_NS,
+    ORDER_SKEW_NS,
     TYP,
     Order,
     Resume,
@@ -84,7 +84,7 @@ def test_order_for_a_bundle_to_anything_else_is_refused(recipients):
 REFUSED = {
     "another gateway": (sign("resume", gateway="h" * 22), NOW, "audience-mismatch"),
     "a moment too old": (sign("resume"), NOW + MAX_AGE_NS + 1, "expired"),
-    "from the future": (sign("resume"), NOW - SKEW_NS - 1, "issued-in-future"),
+    "from the future": (sign("resume"), NOW - ORDER_SKEW_NS - 1, "issued-in-future"),
     "a clip request": (jws.sign("rtcc-request+jws", {}, [KEY]), NOW, "jws-typ"),
     "no kind": (jws.sign(TYP, {}, [KEY]), NOW, "member-invalid"),
     "a list": (json.dumps({"payload": "W10", "signatures": []}).encode(), NOW, None),
@@ -107,7 +107,7 @@ def test_order_that_is_not_exactly_right_is_refused(raw, now, reason):
 
 def test_order_is_good_to_the_last_nanosecond():
     """The bounds of age and skew belong to the good side."""
-    for now in (NOW + MAX_AGE_NS, NOW - SKEW_NS):
+    for now in (NOW + MAX_AGE_NS, NOW - ORDER_SKEW_NS):
         assert verify_order(sign("resume"), GATEWAY, KEY.public_key(), UtcNs(now)).value == VALUES["resume"]
 
 

@@ -131,7 +131,7 @@ def test_devices_survive_a_restart_and_only_their_digest_does(tmp_path):
     path = tmp_path / "devices.json"
     _, secret = Devices(path, lambda: UtcNs(0), print).add("  a   phone ")
     assert secret not in path.read_text()
-    found = Devices(path, lambda: UtcNs(10**18), print).find(secret)
+    found = Devices(path, lambda: UtcNs(10**18), print).note_visit(secret)
     assert (found.name, found.seen_on) == ("a phone", "2001-09-09")
 
 

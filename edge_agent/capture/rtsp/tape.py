@@ -28,8 +28,6 @@ from edge_agent.units import MonoNs
 VERSION = 1
 MAX_BYTES = 64 << 20
 """Of a tape that is read, unpacked."""
-
-
 _USUAL_CHANNELS = (0, 1)
 """Those that the only SETUP of a tape asks for."""
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.ring import load_superblock
 from edge_agent.consent.house_state import FOREVER, CameraInForce, HouseState, KeptConsent, stand
-from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
+from edge_agent.consent.owner_order import MAX_AGE_NS, ORDER_SKEW_NS
 from edge_agent.consent.policy import Policy, parse_policy
 from edge_agent.consent.signed_consent import Facts, SignedConsent, Stream, verify_consent
 from edge_agent.errors import ConfigError, IntegrityError, RingError, UnsupportedVersionError, UsageError
@@ -122,12 +122,12 @@ class HouseReader:
     def _demand_just_signed(self, connection: sqlite3.Connection, consent: SignedConsent, now: UtcNs) -> None:
         """Refuse a consent that was signed and kept: the owner may have revoked since (PROTOCOL 6.1, O2b)."""
         hint = "read the terms and sign them again: edge-agent consent sign"
-        if not -SKEW_NS <= now - consent.signed_at <= MAX_AGE_NS:
+        if not -ORDER_SKEW_NS <= now - consent.signed_at <= MAX_AGE_NS:
             raise UsageError(f"{consent.camera}: its terms were not made ready within the last five minutes", hint)
         revoked_at = self._store.consents.find_revocation(connection, consent.camera)
         # A revocation from the future was entered under a wrong clock: it must not keep the owner from signing
         # until that time has come.
-        if revoked_at is not None and consent.signed_at < revoked_at <= now + SKEW_NS:
+        if revoked_at is not None and consent.signed_at < revoked_at <= now + ORDER_SKEW_NS:
             raise UsageError(f"{consent.camera}: its consent was revoked after these terms were signed", hint)
 
     def read_facts(self, camera: Camera) -> tuple[Facts, bool]:

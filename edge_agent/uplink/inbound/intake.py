@@ -301,7 +301,7 @@ class Intake:
         now = outlook.now
         due = outlook.find_decline_of(request.audience.is_area, now, request.release_by, verdict.reasons)
         is_reused = any(each.code == "jti-reused" for each in verdict.reasons)  # its id is known as another request's
-        if is_reused or self.limits.is_full(connection, now):
+        if is_reused or not self.limits.make_room(connection, now):
             self.limits.note_unkept(connection, over, now)
             return
         self.limits.note_counted(connection, request, over, due or UtcNs(0), now)

@@ -9,11 +9,11 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_agent.consent.admission import MAX_AREA_VALIDITY_NS, SKEW_NS
+from edge_agent.consent.admission import MAX_AREA_VALIDITY_NS
 from edge_agent.ledger import entries
 from edge_agent.ledger.gateway_kinds import CountedEntry
 from edge_agent.ledger.refusal_counts import RefusalCounter
-from edge_agent.protocol.request import Request
+from edge_agent.protocol.request import REQUEST_SKEW_NS, Request
 from edge_agent.units import HOUR_NS, UtcNs
 from edge_agent.uplink.store.database import Database
 from edge_agent.uplink.store.refusals import RefusedRequest
@@ -60,10 +60,10 @@ class RefusalLimits:
         over = self._store.refusals.find_key_over(hour, kids, self._room.entered)
         return over or self._store.refusals.find_key_over(hour, [EVERY_KEY], self._room.entered_in_all)
 
-    def is_full(self, connection: sqlite3.Connection, now: UtcNs) -> bool:
-        """Forget the refused requests that can arrive no more; tell whether no further one can be remembered."""
+    def make_room(self, connection: sqlite3.Connection, now: UtcNs) -> bool:
+        """Forget the refused requests that can arrive no more, and tell whether one more can be remembered."""
         self._store.refusals.forget(connection, now)
-        return self._store.refusals.count() >= self._room.remembered
+        return self._store.refusals.count() < self._room.remembered
 
     def note_entered(
         self, connection: sqlite3.Connection, request: Request, now: UtcNs, exp_of: Callable[[StoredRequest], UtcNs]
@@ -117,4 +117,4 @@ class RefusalLimits:
 
 def _until(exp: UtcNs, arrived_at: UtcNs) -> UtcNs:
     """Return until when a request could pass check 9: one that may arrive for longer than a day never does."""
-    return UtcNs(min(exp, arrived_at + MAX_AREA_VALIDITY_NS) + SKEW_NS)
+    return UtcNs(min(exp, arrived_at + MAX_AREA_VALIDITY_NS) + REQUEST_SKEW_NS)

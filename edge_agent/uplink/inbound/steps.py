@@ -10,7 +10,6 @@ from typing import Any
 
 from edge_agent.consent.bound import NOTHING, Bound
 from edge_agent.consent.decision import Evaluation
-from edge_agent.consent.rules import EVERY_CAMERA
 from edge_agent.ledger.entries import LedgerCamera, LedgerEntry, Reasons
 from edge_agent.ledger.request_kinds import (
     DecisionEntry,
@@ -23,7 +22,7 @@ from edge_agent.ledger.request_kinds import (
 )
 from edge_agent.protocol.answer import Note
 from edge_agent.protocol.reasons import UNKNOWN, say
-from edge_agent.protocol.request import Request
+from edge_agent.protocol.request import EVERY_CAMERA, Request
 from edge_agent.protocol.verdict import Ask, CameraGrant, Denial, Grant, Reason
 from edge_agent.units import UtcNs
 from edge_agent.uplink.inbound.lifecycle import CameraEvent, Event
@@ -135,9 +134,9 @@ def too_late(stored: StoredRequest, reasons: Reasons, now: UtcNs, *, is_stop: bo
 # Its parts
 
 
-def camera(request_event: CameraEvent, release: StoredRelease, now: UtcNs, *entries: LedgerEntry) -> RequestStep:
+def camera(happened: CameraEvent, release: StoredRelease, now: UtcNs, *entries: LedgerEntry) -> RequestStep:
     """Carry one camera on, and save its release."""
-    return RequestStep(Event.CAMERA, now, entries, cameras={release.camera: CameraStep(request_event, release)})
+    return RequestStep(Event.CAMERA, now, entries, cameras={release.camera: CameraStep(happened, release)})
 
 
 def tell_queued(verdict: Grant) -> dict[str, Any]:

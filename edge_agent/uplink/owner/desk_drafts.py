@@ -17,6 +17,7 @@ from edge_agent.consent.owner_order import TYP, build_order, read_approval, wind
 from edge_agent.consent.shown_request import meet_approval
 from edge_agent.errors import DenialError, UsageError
 from edge_agent.host.control_socket import read_texts
+from edge_agent.protocol.request import EVERY_CAMERA
 from edge_agent.protocol.request_jws import read_request
 from edge_agent.settings.gateway import Config
 from edge_agent.texts import Texts
@@ -29,7 +30,6 @@ from edge_agent.uplink.owner.terms_desk import TermsDesk
 LONGEST_PLAY_NS = 10 * MINUTE_NS
 """Of one camera: the footage that is shown lies in the desk's memory."""
 MAX_STILLS = 12
-EVERY_CAMERA = "*"
 
 AskOwner = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Asks one of the owner's commands that read."""

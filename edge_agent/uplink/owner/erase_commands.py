@@ -14,6 +14,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.host.control_socket import Handler, Peer, Reply
 from edge_agent.ledger import entries
 from edge_agent.ledger.owner_kinds import ErasedEntry
+from edge_agent.protocol.request import EVERY_CAMERA
 from edge_agent.units import UtcNs, Window
 from edge_agent.uplink.bundle.rings import Footage
 from edge_agent.uplink.store.database import Database
@@ -21,7 +22,6 @@ from edge_agent.uplink.store.requests import RequestState, StoredRequest
 
 log = logging.getLogger(__name__)
 
-EVERY_CAMERA = "*"
 MAX_WINDOWS = 8192
 """The most blocks that one erasure names; a ring of the program's own making has half as many."""
 _CODE = "owner-cancelled"

@@ -17,6 +17,7 @@ from edge_agent.ledger.owner_kinds import ConsentRevokedEntry, PauseEntry, Resum
 from edge_agent.ledger.request_kinds import ApprovalEntry
 from edge_agent.protocol import jws
 from edge_agent.protocol.reasons import say, say_code
+from edge_agent.protocol.request import EVERY_CAMERA
 from edge_agent.protocol.request_jws import TYP as REQUEST_TYP
 from edge_agent.protocol.verdict import Approval, Denial, Reason, Wait
 from edge_agent.settings.gateway import Config
@@ -30,8 +31,6 @@ from edge_agent.uplink.owner.orders import OwnerOrders
 from edge_agent.uplink.release.recheck import Reauthorization
 from edge_agent.uplink.store.releases import Bundle, StoredRelease
 from edge_agent.uplink.store.requests import OPEN_STATES, RequestState, StoredRequest
-
-EVERY_CAMERA = "*"
 
 
 class Worker(Protocol):

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.buffer.ring import create_ring
-from edge_agent.consent.owner_order import MAX_AGE_NS, SKEW_NS
+from edge_agent.consent.owner_order import MAX_AGE_NS, ORDER_SKEW_NS
 from edge_agent.consent.policy import parse_policy
 from edge_agent.errors import EdgeAgentError, UsageError
 from edge_agent.protocol.enrolment import Enrolment
@@ -197,7 +197,7 @@ def test_no_consent_that_was_signed_before_a_revocation_counts_after_it(house, u
 
 
 AGES = {"as old as an order may be": (MAX_AGE_NS, True), "older": (MAX_AGE_NS + 1, False)}
-AGES |= {"as far ahead as an order may be": (-SKEW_NS, True), "of the future": (-SKEW_NS - 1, False)}
+AGES |= {"as far ahead as an order may be": (-ORDER_SKEW_NS, True), "of the future": (-ORDER_SKEW_NS - 1, False)}
 
 
 @pytest.mark.parametrize(("age_ns", "is_taken"), AGES.values(), ids=AGES)

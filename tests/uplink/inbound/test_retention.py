@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.consent.admission import SKEW_NS
 from edge_agent.errors import DenialError
+from edge_agent.protocol.request import REQUEST_SKEW_NS
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, ClockState, UtcNs, encode_rfc3339
 from edge_agent.uplink.inbound.evaluator import NEWEST
 from edge_agent.uplink.inbound.refusal_limits import RefusalLimits, RefusalRoom
@@ -102,7 +102,7 @@ def test_a_request_of_a_far_future_is_remembered_until_then(house: House) -> Non
     later = {name: gate.at(400 * DAY_NS + each) for name, each in (("iat", 0), ("nbf", 0), ("exp", 9 * MINUTE_NS))}
     request = house.ask({**later, "release_by": gate.at(400 * DAY_NS + HOUR_NS)})
     assert [each["code"] for each in request.reasons] == ["issued-in-future"]
-    pass_time(house, 400 * DAY_NS - SKEW_NS)
+    pass_time(house, 400 * DAY_NS - REQUEST_SKEW_NS)
     assert forget(house) == 0
     pass_time(house, REMEMBER_NS + HOUR_NS)
     assert forget(house) == 1
@@ -183,7 +183,7 @@ def test_the_facts_of_incidents_have_a_bound_with_a_way_back(house: House) -> No
 
 def test_the_bound_is_longer_than_any_quota_or_term_looks_back(house: House) -> None:
     """Thirty days are the most that terms count or allow; an area's request may be on its way for one more."""
-    assert REMEMBER_NS > 31 * DAY_NS + SKEW_NS
+    assert REMEMBER_NS > 31 * DAY_NS + REQUEST_SKEW_NS
     deliver(house)
     before = house.store.quotas.count_uses(gate.ISS, "2026-070112", before=NEWEST, now=gate.NOW)
     assert before["door"].last_month == 1
