@@ -38,8 +38,8 @@ LIVE = LiveSettings(fps=FPS, gop=GOP)
 FRAME_NS = SECOND_NS // FPS
 FAULT_FROM_S, FAULT_TO_S = 8, 32
 """Within each minute; the rest of it is for coming back."""
-RSS_GOAL = 1.1
-_OPENING = frozenset({"connecting", "ended", "no-answer", "unreachable", "refused", "busy", "stalled"})
+RSS_GOAL = 1.05
+_OPENING = frozenset({"connecting", "ended", "no-answer", "unreachable", "refused", "busy", "stalled", "no-keyframe"})
 _STARTING = frozenset({"recorder-stopped", "connecting"})
 
 # What each fault may be told as. Those that cost nothing may leave no hole at all.
@@ -60,7 +60,7 @@ FAULTS: dict[str, frozenset[str]] = {
     "slices": _OPENING | {"new-parameters"},
     "no-reports": frozenset(),
     "still": frozenset(),
-    "stale-session": _OPENING,
+    "stale-session": _OPENING | {"session-still-open"},
     "clock-off": frozenset(),
 }
 _NEEDS_NEW_SESSION = frozenset({"unauthorized", "not-found", "stale-session", "drop"})

@@ -5,6 +5,7 @@ ends the thread, and nothing that the thread does touches another camera.
 """
 
 import logging
+import math
 import random
 import threading
 from collections import deque
@@ -32,12 +33,15 @@ log = logging.getLogger(__name__)
 
 _WAIT_STEP_S = 0.5
 _HOLD_STEP_S = 0.1
+_WATCH_STEP_S = 0.4
+"""So late at most an event is noticed by a camera whose pictures are looked at until then."""
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
 _SILENT = ("stalled", "ended", "no-keyframe")
 """The reasons for which a session without a keyframe ends, whatever its cause."""
 _KEYFRAME_WATCHDOGS = 6
 """A session that sends pictures gets so many watchdogs for its first keyframe; a new session may begin with one."""
 _TICK_NS = SECOND_NS // 2
+"""So often the ring is asked what is due, apart from its syncs."""
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
 """A picture is handed over when the next one begins, and a keyframe may take its time on a slow link."""
@@ -85,6 +89,8 @@ class CameraThread:
         self._retry = Retry(random.SystemRandom(), clock.boot() if is_fresh else None)
         self._is_patient = False
         self._ticked = clock.boot()
+        self._is_watching = False
+        self._line: Line | None = None
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
         self._feed = Feed(stream.name, clock, self.status.loss, stream.watchdog_ns / SECOND_NS)
@@ -95,6 +101,11 @@ class CameraThread:
         self._feed.start(hub)
         self._thread.start()
 
+    def notice_stop(self) -> None:
+        """Have ``stop``, which was set, noticed now; any thread."""
+        if (line := self._line) is not None:
+            line.hurry()
+
     def join(self, timeout_s: float) -> bool:
         """Wait until both threads have ended after ``stop``; tell whether they have.
 
@@ -104,8 +115,8 @@ class CameraThread:
             return True
         deadline = self._clock.boot() + int(timeout_s * SECOND_NS)
         self._thread.join(timeout_s)
-        left_ns = max(0, deadline - self._clock.boot())
-        return not self._thread.is_alive() and self._feed.join(left_ns / SECOND_NS)
+        left_s = max(0, deadline - self._clock.boot()) / SECOND_NS
+        return not self._thread.is_alive() and self._feed.join(left_s)
 
     def is_alive(self) -> bool:
         """Tell whether both threads run."""
@@ -188,9 +199,14 @@ class CameraThread:
 
     def _tick(self) -> None:
         now = self._clock.boot()
-        if now - self._ticked >= _TICK_NS:
+        if now - self._ticked >= _TICK_NS or self._left_s() <= 0:
             self._ticked = now
             self._sink.tick()
+
+    def _left_s(self) -> float:
+        """Return in how many seconds there is something to do though no picture completes a record."""
+        due, least_s = self._sink.sync_due, _WATCH_STEP_S if self._is_watching else math.inf
+        return least_s if due is None else min(least_s, max(0, due - self._clock.boot()) / SECOND_NS)
 
     def _record_session(self) -> None:
         """Record one session to its end, as one run or, where time jumps, as several.
@@ -201,7 +217,7 @@ class CameraThread:
             return
         endpoint = self._resolve()
         self._is_patient = endpoint.is_patient
-        line = self._feed.order(endpoint, self._reason_to_close, knocks=self._retry.knocks)
+        line = self._line = self._feed.order(endpoint, self._reason_to_close, knocks=self._retry.knocks)
         try:
             session = self._wait_open(line)
             if session is not None:
@@ -252,7 +268,7 @@ class CameraThread:
                 self._gaps.because(error.reason, *since)
                 if run.records or broken is None:
                     broken = _Break(self._clock.boot(), error.reason, str(error))
-                self._demand_runs(run, broken)
+                self._demand_records(run, broken)
                 self._tick()
 
     def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
@@ -266,11 +282,7 @@ class CameraThread:
             sink=self._sink,
             gaps=self._gaps,
             status=self.status,
-            source={
-                "source": line.endpoint.public_url,
-                "transport": line.endpoint.carrier,
-                "reader": line.reader,
-            },
+            source={"source": line.endpoint.public_url, "transport": line.endpoint.carrier, "reader": line.reader},
             floor=covered if covered <= now + MINUTE_NS else UtcNs(0),
             is_joined=is_joined,
         )
@@ -298,7 +310,7 @@ class CameraThread:
         """
         arrival, is_first = None, True
         try:
-            while not (self._stop.is_set() or self._is_only_watched()):
+            while not (self._has_stopped(waiting) or self._is_only_watched()):
                 arrival = waiting.popleft() if waiting else next(packets)
                 if arrival is not None:
                     run.push(arrival, self._clock.state)
@@ -307,7 +319,7 @@ class CameraThread:
                     # By now, not by when the last records are stored: a disk may take its time.
                     raise HeldError(reason, (self._clock.utc(), self._clock.boot()))
                 self._note_progress(run, arrival)
-                self._demand_runs(run, broken)
+                self._demand_records(run, broken)
         except RunBreakError:
             if arrival is not None and not is_first:
                 waiting.appendleft(arrival)
@@ -315,7 +327,11 @@ class CameraThread:
         finally:
             run.finish()
 
-    def _demand_runs(self, run: Run, broken: "_Break | None") -> None:
+    def _has_stopped(self, waiting: "deque[Arrival]") -> bool:
+        """Tell whether to record no more; what has arrived until then is recorded."""
+        return self._stop.is_set() and not waiting and (self._line is None or self._line.is_empty)
+
+    def _demand_records(self, run: Run, broken: "_Break | None") -> None:
         """Give the session up if no run has recorded anything for a watchdog's time since one was broken."""
         if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
             raise CaptureError(broken.reason, broken.detail) from None
@@ -323,7 +339,7 @@ class CameraThread:
     def _take_packets(self, line: Line, sound: SoundWatch) -> "Iterator[Arrival | None]":
         """Yield what arrives, offer keyframes to their other use, and watch that pictures arrive at all."""
         opened = last_video = self._clock.boot()
-        for arrival in line.read():
+        for arrival in line.read(self._left_s):
             sound.take(arrival, self._clock.boot() if arrival is None else arrival.boot)
             if not line.has_keyframe:
                 self._judge_wait(last_video, self._clock.boot() - opened)
@@ -352,7 +368,7 @@ class CameraThread:
             What is to be recorded of them, if it was an event.
         """
         assert self._look is not None
-        pre_roll = PreRoll(self._look.before_ns)
+        pre_roll, self._is_watching = PreRoll(self._look.before_ns), True
         self._gaps.because(_BY_RULE, self._clock.utc(), self._clock.boot())
         for arrival in packets:
             if arrival is not None:
@@ -368,6 +384,7 @@ class CameraThread:
             self._tick()
             if self._stop.is_set() or self._hold() != _BY_RULE:
                 break
+        self._is_watching = False
         return pre_roll
 
     def _note_progress(self, run: Run, arrival: Arrival | None) -> None:

@@ -90,6 +90,12 @@ class RingSink:
         """Store a note about the clocks."""
         self._store(_note(Kind.CLOCK, note.start_ns, note.boot_ns, note.facts))
 
+    @property
+    def sync_due(self) -> MonoNs | None:
+        """When records have to be synced; None if all are, or the ring is not open. The camera's thread only."""
+        writer = self._writer
+        return None if writer is None else writer.sync_due
+
     def tick(self) -> None:
         """Sync, close, expire what is due; try again if the ring had failed."""
         with self._turn():

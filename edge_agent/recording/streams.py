@@ -137,6 +137,7 @@ def close_streams(streams: Mapping[str, RunningStream], clock: Clock, patience_s
     """
     for stream in streams.values():
         stream.stop.set()
+        stream.thread.notice_stop()
     deadline = clock.boot() + int(_JOIN_S * SECOND_NS)
     for name, stream in streams.items():
         left_ns = max(0, deadline - clock.boot())

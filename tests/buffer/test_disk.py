@@ -10,6 +10,8 @@ import pytest
 from edge_agent.buffer.disk import Disk, FileDisk
 from edge_agent.buffer.preallocate import allocate
 from edge_agent.buffer.ring import create_ring, wipe_ring
+from edge_agent.buffer.write.writer import WAITS_NS
+from edge_agent.buffer.write.writer_settings import WriterSettings
 from edge_agent.errors import DurabilityError, IntegrityError, RingError
 from edge_agent.units import SECOND_NS
 from tests.buffer.fake_disk import FakeDisk
@@ -70,6 +72,41 @@ def test_failed_write_closes_the_ring_for_good(rig: Rig, code: int) -> None:
     assert records[-1].seq == records[0].seq + 1
 
 
+def count_syncs(disk: FakeDisk) -> int:
+    return disk.log.count(None)
+
+
+def test_a_record_takes_the_older_ones_along_to_the_disk(rig: Rig) -> None:
+    """FORMAT 7.2, step 4: with a record a second every other one is synced as it is written, with the one before."""
+    disk = make_fake(rig)
+    writer = rig.writer_on(disk)
+    rig.record(writer, 2)
+    assert writer.sync_due is None
+    syncs = count_syncs(disk)
+    rig.record(writer, 1)
+    assert count_syncs(disk) == syncs
+    assert writer.sync_due == rig.clock.boot() + WriterSettings("").sync_every_ns - WAITS_NS
+    rig.record(writer, 1)
+    assert count_syncs(disk) == syncs + 1
+    assert writer.sync_due is None
+
+
+def test_a_record_alone_is_synced_when_it_is_due(rig: Rig) -> None:
+    """FORMAT 7.2, step 4: not a moment before, and by whoever asks then."""
+    disk = make_fake(rig)
+    writer = rig.writer_on(disk)
+    writer.append(rig.gop())
+    syncs, due = count_syncs(disk), writer.sync_due
+    assert due is not None
+    rig.clock.run(due - rig.clock.boot() - 1)
+    writer.tick()
+    assert count_syncs(disk) == syncs
+    rig.clock.run(1)
+    writer.tick()
+    assert count_syncs(disk) == syncs + 1
+    assert writer.sync_due is None
+
+
 def test_failed_sync_is_final_and_never_tried_again(rig: Rig) -> None:
     """One failed sync closes the writer; no second sync of the same writer is ever issued."""
     disk = make_fake(rig)
@@ -91,7 +128,8 @@ def test_reopening_after_a_failed_sync_writes_the_tail_again(rig: Rig) -> None:
     """The page cache is not believed after a failed sync: it is written again before a page accepts it."""
     disk = make_fake(rig)
     writer = rig.writer_on(disk)
-    rig.record(writer, 2)
+    for _ in range(2):  # at one moment: neither is synced yet
+        writer.append(rig.gop())
     disk.sync_fault = lambda: "Input/output error"
     with pytest.raises(DurabilityError):
         writer.sync()

@@ -19,7 +19,7 @@ from edge_agent.demo.picture import read_strip
 from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.media.commitments import open_payload
 from edge_agent.media.packets import NutPacket, TrackTemplate
-from edge_agent.units import UtcNs
+from edge_agent.units import MonoNs, UtcNs
 from edge_agent.uplink.clip.nut_reader import read_nut
 
 Record = Gop | Gap | RunInfo | ClockNote
@@ -66,6 +66,7 @@ class MemorySink:
 
     records: list[Record] = field(default_factory=list)
     ticks: int = 0
+    sync_due: MonoNs | None = None
 
     def gop(self, gop: Gop) -> None:
         self.records.append(gop)
@@ -136,6 +137,7 @@ class Recording:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
+        self.thread.notice_stop()
         assert self.thread.join(15)
 
     def wait_for_gops(self, count: int, limit_s: float = 20.0) -> None:

@@ -11,6 +11,7 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.recorded_stream import Look
 from edge_agent.capture.rtsp.session import OwnSession
 from edge_agent.capture.run.records import Gap, Gop
+from edge_agent.capture.session import reader
 from edge_agent.capture.session.ffmpeg_process import ProcessSession
 from edge_agent.capture.session.interface import Endpoint
 from edge_agent.capture.session.opening import open_session
@@ -22,7 +23,7 @@ from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.source import LiveSettings
 from edge_agent.host.clock import SystemClock
 from edge_agent.media.commitments import Track, Unit, open_payload, record_commitment
-from edge_agent.units import HOUR_NS, SECOND_NS, ClockState, MonoNs, UtcNs
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs
 
 from .conftest import (
     ON_EACH_READER,
@@ -402,6 +403,55 @@ class StuckSink(MemorySink):
         super().gop(gop)
 
 
+class DueSink(MemorySink):
+    """Wants every record synced soon after it; ``synced`` tells that it was asked when it was due."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced = threading.Event()
+
+    def gop(self, gop: Gop) -> None:
+        super().gop(gop)
+        self.sync_due = MonoNs(SystemClock().boot() + SECOND_NS // 5)
+
+    def tick(self) -> None:
+        super().tick()
+        if self.sync_due is not None and SystemClock().boot() >= self.sync_due:
+            self.sync_due = None
+            self.synced.set()
+
+
+def test_sync_is_asked_for_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FORMAT 7.2: a camera that falls silent does not keep what it sent before from the disk."""
+    monkeypatch.setattr(reader, "POLL_S", 60.0)
+    monkeypatch.setattr(reader, "_BEGINNING_POLL_S", 60.0)
+    sink = DueSink()
+    # Longer than the test: nothing else wakes the thread.
+    with SimulatedCamera(QUICK) as camera, Recording(endpoint(camera), sink=sink, watchdog_ns=MINUTE_NS) as recording:
+        recording.wait_for_gops(1)
+        camera.fault("frozen")
+        wait_seconds(2)
+        sink.synced.clear()
+        sink.sync_due = MonoNs(0)
+        recording.thread.notice_stop()  # wakes it once, so that it sees what is due
+        assert sink.synced.wait(10)
+        sink.synced.clear()
+        sink.sync_due = MonoNs(SystemClock().boot() + SECOND_NS)
+        recording.thread.notice_stop()
+        assert sink.synced.wait(20)
+
+
+def test_what_has_arrived_when_recording_stops_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a reload or an update the pictures in the queue are stored, not forgotten."""
+    monkeypatch.setattr(reader, "POLL_S", 60.0)
+    monkeypatch.setattr(reader, "_LIES_NS", MINUTE_NS)
+    live = LiveSettings(fps=10, gop=300)  # no keyframe after the first wakes the thread
+    with SimulatedCamera(CameraSettings(live=live)) as camera, Recording(endpoint(camera)) as recording:
+        wait_until(lambda: recording.status.state == "recording")
+        wait_seconds(6)
+    assert sum(gop.duration_ns for gop in recording.sink.gops) > 5 * SECOND_NS
+
+
 ORDERS = {"the pause ends first": ("resume", "answer"), "the disk answers first": ("answer", "resume")}
 
 
@@ -572,6 +622,7 @@ def test_event_without_a_keyframe_is_no_rule() -> None:
             endpoint(camera), hold=lambda: "" if held.is_set() else "not-by-rule", look=look, watchdog_ns=60 * SECOND_NS
         ) as recording:
             wait_until(lambda: recording.status.state == "waiting")
+            wait_seconds(1)  # the thread has that state to come to: an event of that very moment began before it
             event = SystemClock().utc()
             held.set()
             wait_seconds(3)

@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 BLOCK_OPEN_NS = 10 * MINUTE_NS
 """A block that holds anything is closed after this long, so that erasure is never coarser."""
-TICK_NS = SECOND_NS
-"""``tick`` comes about this often; a sync is due so much earlier, and 5 s stay the most that is lost."""
+WAITS_NS = 5 * SECOND_NS // 4
+"""So long a picture may wait until it is in a record, whoever records: a sync is due so much earlier than
+``sync_every``, and 5 s stay the most that is lost (FORMAT 7.2)."""
 EXPIRE_EVERY_NS = 20 * SECOND_NS
 CLOCK_STEP_NS = SECOND_NS
 """The wall clock comes away from boot time by so much only if it is set."""
@@ -73,7 +74,7 @@ class RingWriter:
         self._superblock = loaded.superblock
         self._vault, self._vault_id = keys.vault_public, key_id(keys.vault_public)
         self._recorder, self._recorder_id = keys.recorder_key, key_id(keys.recorder_key.public_key())
-        self._sync_every_ns, self._keep_for_ns = settings.sync_every_ns, settings.keep_for_ns
+        self._sync_after_ns, self._keep_for_ns = max(0, settings.sync_every_ns - WAITS_NS), settings.keep_for_ns
         self.source = digest_source(self._superblock.ring_id, settings.source)
         """Digest of the place that the records come from, as every header page and RUN record has it."""
         check_identity(self._superblock, disk.name, keys.recorder_key.public_key(), settings.ring_id)
@@ -181,7 +182,10 @@ class RingWriter:
             if block is None:
                 block = self._open_block(draft, state)
             ref = self._write(block, draft, size, state)
-        self._sync_if_due()
+        due = self.sync_due
+        # With the oldest unsynced record half-way to its sync, this one takes it along: whoever records is awake now.
+        if due is not None and self._clock.boot() >= due - self._sync_after_ns // 2:
+            self.sync()
         return ref
 
     def sync(self) -> None:
@@ -199,15 +203,22 @@ class RingWriter:
         if self._block is not None:
             self._block.durable = self._block.index
 
+    @property
+    def sync_due(self) -> MonoNs | None:
+        """When the records that are not durable have to be synced; None if there are none."""
+        since = self._unsynced_since
+        return None if since is None else MonoNs(since + self._sync_after_ns)
+
     def tick(self) -> None:
-        """Do what is due: sync, close a block of ten minutes, expire. Call about every second.
+        """Do what is due: sync, close a block of ten minutes, expire. Call at ``sync_due``, and every second or two.
 
         Raises:
             DurabilityError: A write or sync failed; close the ring and open it anew.
         """
         self._demand_usable()
-        self._sync_if_due()
-        boot = self._clock.boot()
+        boot, due = self._clock.boot(), self.sync_due
+        if due is not None and boot >= due:
+            self.sync()
         if self._block is not None and boot - self._block.opened_boot_ns >= BLOCK_OPEN_NS:
             with _FailureMark(self):
                 self._close_block()
@@ -331,11 +342,6 @@ class RingWriter:
         if self._unsynced_since is None:
             self._unsynced_since = self._clock.boot()
         return RecordRef(block.seq, header.index, header.length)
-
-    def _sync_if_due(self) -> None:
-        since = self._unsynced_since
-        if since is not None and self._clock.boot() - since >= self._sync_every_ns - TICK_NS:
-            self.sync()
 
     def _expire(self, boot: MonoNs) -> None:
         utc = self._clock.utc()

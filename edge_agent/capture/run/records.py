@@ -71,5 +71,9 @@ class Sink(Protocol):
     def clock(self, note: ClockNote) -> None:
         """Store a note about the clocks."""
 
+    @property
+    def sync_due(self) -> MonoNs | None:
+        """When ``tick`` has to be called at the latest; None if nothing is to be synced."""
+
     def tick(self) -> None:
-        """Do what is due; called at least once a second."""
+        """Do what is due; called at ``sync_due``, and every second or two."""

@@ -26,10 +26,12 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
-POLL_S, _BEGINNING_POLL_S = 0.4, 0.1
-"""So long a packet may lie in the queue; less in the beginning of a session, when its pictures tell when they were
-taken and the first of them wait for that. A keyframe, which completes a record, is handed over at once. The taker asks
-for syncs as it wakes: FORMAT 7.2 wants that every second, and a power cut costs what was neither taken nor synced."""
+POLL_S, _BEGINNING_POLL_S = 1.25, 0.1
+"""So long a packet may lie in the queue (FORMAT 7.2); less in the beginning of a session, when its pictures tell when
+they were taken and the first of them wait for that. A keyframe, which completes a record, is handed over at once: with
+a keyframe a second the taker wakes once a second."""
+_LIES_NS = SECOND_NS
+"""With packets of so long in the queue the taker is woken, as the next one comes: a round of the hub later at most."""
 _BEGINNING_NS = 3 * SECOND_NS
 _ASK_S = 0.2
 """So often it is asked whether a stream is to be recorded again, while whoever takes its packets waits for a disk."""
@@ -75,6 +77,7 @@ class Line:
         self._end: tuple[str, str] | None = None
         self._given_up = ("", "")
         self._arrivals: deque[Arrival] = deque()
+        self._oldest = MonoNs(0)
         self._bytes_in = self._bytes_out = 0
         self.has_keyframe = False
         self.was_open = False
@@ -96,12 +99,20 @@ class Line:
         return self._session
 
     @property
+    def is_empty(self) -> bool:
+        """Tell whether everything that has arrived was taken."""
+        return not self._arrivals
+
+    @property
     def reader(self) -> str:
         """What reads the session: ``own`` or ``ffmpeg``."""
         return self.endpoint.reader
 
-    def read(self) -> Iterator[Arrival | None]:
-        """Yield what arrives, in order, and None whenever nothing came for ``POLL_S`` at most.
+    def read(self, left_s: Callable[[], float] = lambda: POLL_S) -> Iterator[Arrival | None]:
+        """Yield what arrives, in order, and None whenever nothing came for ``POLL_S`` at most, or after ``hurry``.
+
+        Args:
+            left_s: Returns in how many seconds the taker has something else to do: None is yielded then.
 
         Raises:
             CaptureError: The session has ended; everything that came before was yielded.
@@ -123,7 +134,9 @@ class Line:
                 raise HeldError(*held, self._wanted_again)
             if end is not None:
                 raise CaptureError(*end)
-            if not self._changed.wait(poll_s) and not self._arrivals:
+            self._changed.wait(min(poll_s, left_s()))
+            # Not if the session is over: its end tells since when, and the taker would tell what time it is now.
+            if not self._arrivals and self._end is None and self._held is None:
                 yield None
 
     def give_up(self, reason: str, detail: str) -> None:
@@ -213,13 +226,15 @@ class Line:
             self._hold_since(reason, (arrival.utc, arrival.boot))
             return False
         self.account.take(arrival)
+        if not self._arrivals:
+            self._oldest = arrival.boot
         self._arrivals.append(arrival)
         self._bytes_in += size_in_memory(arrival)
         if arrival.is_keyframe and arrival.track == 0:
             self.has_keyframe = True
             self._changed.set()
         # Before it is full, so that the camera need not wait for a taker that only sleeps.
-        elif self._bytes_in - self._bytes_out > MOST_BYTES // 2:
+        elif self._bytes_in - self._bytes_out > MOST_BYTES // 2 or arrival.boot - self._oldest >= _LIES_NS:
             self._changed.set()
         return not self._released.is_set()
 

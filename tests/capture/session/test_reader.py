@@ -3,12 +3,15 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
 
 import pytest
 
-from edge_agent.capture import camera
+from edge_agent.buffer.write.writer import WAITS_NS
+from edge_agent.buffer.write.writer_settings import WriterSettings
 from edge_agent.capture.reasons import CaptureError
-from edge_agent.capture.session import reader
+from edge_agent.capture.run.gop import MAX_RECORD_NS
+from edge_agent.capture.session import hub, reader
 from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Arrival, Endpoint
 from edge_agent.capture.session.packet_loss import PacketLoss
@@ -91,9 +94,52 @@ def test_what_the_taker_gives_up_for_is_how_the_session_ended() -> None:
     assert line.refusal == ("ended", "EOF")
 
 
-def test_a_sync_is_asked_for_every_second() -> None:
-    """FORMAT 7.2: whoever takes packets looks at the ring at most a tick after it woke, and it wakes that often."""
-    assert reader.POLL_S + camera._TICK_NS / SECOND_NS <= 1
+def test_no_more_than_five_seconds_are_lost() -> None:
+    """FORMAT 7.2: a record's own time, the time in the queue, and the time until its sync are five seconds at most."""
+    sync_after_ns = WriterSettings("").sync_every_ns - WAITS_NS
+    assert reader.POLL_S * SECOND_NS <= WAITS_NS
+    assert reader._LIES_NS + hub._ROUND_S * SECOND_NS <= WAITS_NS
+    assert MAX_RECORD_NS + WAITS_NS + sync_after_ns <= 5 * SECOND_NS
+
+
+def test_taker_looks_up_when_something_is_due() -> None:
+    """A sync that is due is not waited for until a packet comes, nor asked for before."""
+    line, left_s = Line(Endpoint("rtsp://camera/x"), lambda: ""), iter([0.01, 0.0])
+    packets = line.read(lambda: next(left_s))
+    assert next(packets) is None
+    assert next(packets) is None
+    line.take(Arrival(0, 0, 1, True, b"", NOW, MonoNs(1), None, None), "")
+    assert next(packets) is not None
+    with pytest.raises(StopIteration):
+        next(left_s)
+
+
+def test_taker_is_woken_for_packets_that_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a keyframe for long, pictures are taken all the same as soon as a second of them has come."""
+    for name in ("POLL_S", "_BEGINNING_POLL_S"):
+        monkeypatch.setattr(reader, name, 60.0)
+    line, taken = Line(Endpoint("rtsp://camera/x"), lambda: ""), SimpleQueue[int]()
+
+    def take() -> None:
+        with contextlib.suppress(CaptureError):
+            for arrival in line.read(lambda: 60.0):
+                taken.put(-1 if arrival is None else arrival.pts)
+
+    def put(pts: int, at_ns: int) -> None:
+        line.take(Arrival(0, pts, 1, pts == 0, b"", NOW, MonoNs(at_ns), None, None), "")
+
+    thread = threading.Thread(target=take, daemon=True)
+    put(0, 0)
+    thread.start()
+    assert taken.get(timeout=10) == 0
+    put(1, SECOND_NS // 10)
+    put(2, SECOND_NS)
+    with pytest.raises(Empty):
+        taken.get(timeout=0.3)
+    put(3, SECOND_NS // 10 + reader._LIES_NS)
+    assert [taken.get(timeout=10) for _ in range(3)] == [1, 2, 3]
+    line.tell_end("ended", "")
+    thread.join(10)
 
 
 def test_taker_is_woken_before_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
