@@ -31,8 +31,7 @@ from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs
 
 log = logging.getLogger(__name__)
 
-_WAIT_STEP_S = 0.5
-_HOLD_STEP_S = 0.1
+_WAIT_STEP_S, _HOLD_STEP_S = 0.5, 0.1
 _WATCH_STEP_S = 0.4
 """So late at most an event is noticed by a camera whose pictures are looked at until then."""
 _HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
