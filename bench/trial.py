@@ -25,23 +25,23 @@ from edge_agent.units import UtcNs, Window
 WIDTH, HEIGHT, FPS, BITRATE, LOOP_S = 1920, 1080, 25, 4_000_000, 4
 
 
-def make_footage(path: Path) -> None:
+def make_footage(path: Path, fps: int = FPS) -> None:
     """Encode a few seconds of noise that really take 4 Mbit/s, one keyframe a second, one slice a picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
+        stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = WIDTH, HEIGHT, "yuv420p", BITRATE
         stream.options = {
             "preset": "ultrafast", "tune": "zerolatency", "nal-hrd": "cbr",
-            "x264-params": f"keyint={FPS}:min-keyint={FPS}:scenecut=0:sliced-threads=0:slices=1:"
+            "x264-params": f"keyint={fps}:min-keyint={fps}:scenecut=0:sliced-threads=0:slices=1:"
             f"vbv-maxrate={BITRATE // 1000}:vbv-bufsize={BITRATE // 2000}:force-cfr=1",
         }  # fmt: skip
         noise = np.random.default_rng(1)
-        for number in range(FPS * LOOP_S):
+        for number in range(fps * LOOP_S):
             picture = noise.integers(0, 255, (HEIGHT * 3 // 2 // 8, WIDTH // 8), dtype=np.uint8)
             picture = picture.repeat(8, axis=0).repeat(8, axis=1)[: HEIGHT * 3 // 2, :WIDTH]
             full = np.resize(picture, (HEIGHT * 3 // 2, WIDTH))
             frame = av.VideoFrame.from_ndarray(full, format="yuv420p")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
