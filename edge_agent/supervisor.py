@@ -97,6 +97,7 @@ class Watched:
         try:
             return self.wanted_by.stat().st_mtime_ns
         except OSError:
+            # Without that file nobody wants the process.
             return 0
 
     def forgive(self, now_s: float) -> None:
@@ -123,6 +124,7 @@ class Watched:
             try:
                 lines = self.line.recv(_MAX_NOTE_BYTES).splitlines()
             except BlockingIOError:
+                # All that was said is read.
                 return
             if b"READY=1" in lines or b"WATCHDOG=1" in lines:
                 self.silent_until_s = now_s + self.watchdog_s

@@ -152,6 +152,7 @@ class BlockWalk:
             try:
                 header = parse_header(raw)
             except (IntegrityError, UnsupportedVersionError):
+                # Damaged, or the inside of a record: the next page may begin with a header.
                 continue
             fits = offset + record_bytes(header.length) <= self._limit
             skipped = (offset - self.offset) // PAGE_BYTES

@@ -84,6 +84,7 @@ class RingMirror:
 
     def _set_aside(self, found: Superblock) -> None:
         """Keep the copy of a ring that was replaced, and no other beside it."""
+        # The copy before that one goes first: two are the most that a disk has to hold.
         self.drop_older(None)
         older = self._target.with_name(f"{self._target.name}.{found.ring_id.hex()}")
         self._target.rename(older)

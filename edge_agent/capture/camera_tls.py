@@ -115,6 +115,7 @@ def find_fault(url: str, trust: Trust) -> CaptureError | None:
     except CaptureError as error:
         return error
     except OSError:
+        # Nobody answers: that is no fault of the certificate.
         return None
 
 

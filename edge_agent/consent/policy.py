@@ -106,6 +106,7 @@ def _parse_date(value: object) -> date:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9][0-9]-[0-9][0-9]", value):
             return date.fromisoformat(value)
     except ValueError:
+        # Such as 30 February: told in the same words.
         pass
     raise ValueError("should be a date such as 2026-07-04")
 

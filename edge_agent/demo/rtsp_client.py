@@ -268,6 +268,7 @@ def _bind_pair() -> tuple[socket.socket, socket.socket]:
                 second.bind(("127.0.0.1", port + 1))
                 return first, second
         except OSError:
+            # RTCP needs the next port (RFC 3550, 11), and another has it.
             pass
         first.close()
         second.close()

@@ -18,6 +18,7 @@ def write_small_file(path: Path, content: bytes, *, mode: int = 0o640, durable: 
     """
     _write_draft(path, content, mode, durable).rename(path)
     if durable:
+        # The rename is on the disk only with its folder.
         sync_folder(path.parent)
 
 

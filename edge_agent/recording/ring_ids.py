@@ -42,6 +42,7 @@ class KnownRingIds:
                 str(name): Pin(bytes.fromhex(pin["ring_id"]), Path(pin["path"])) for name, pin in found.items()
             }
         except FileNotFoundError:
+            # No ring was ever opened here: the first one of each name is believed.
             return
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             log.error("memory of rings cannot be read; the rings that are there now are remembered path=%s", path)

@@ -163,6 +163,7 @@ def _drop_copy(path: Path, ring_id: bytes) -> None:
     try:
         _check_id(path, ring_id)
     except RingError:
+        # Another ring, or none that can be read: not ours to destroy.
         return
     wipe_ring(path)
 

@@ -250,6 +250,7 @@ def find_link_mbit(folder: Path = Path("/sys/class/net")) -> int | None:
             if link.name != "lo" and (link / "operstate").read_text().strip() == "up":
                 found.append(int((link / "speed").read_text()))
         except (OSError, ValueError):
+            # Wireless and virtual links tell no speed.
             continue
     return max((speed for speed in found if speed > 0), default=None)
 

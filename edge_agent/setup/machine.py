@@ -173,6 +173,7 @@ def _seal(name: str, path: Path, store: Path) -> Path:
 
 def _shred(path: Path) -> None:
     with acting_as_owner(path.parent):
+        # Its bytes first, and on the disk: a name alone is easily undone.
         overwrite_regular(path)
         path.unlink()
         sync_folder(path.parent)

@@ -115,6 +115,7 @@ def decrypt(path: Path, header: bytes, identity: str, target: Path) -> None:
         keys = [pyrage.x25519.Identity.from_str(each) for each in find_identities(identity)]
         with path.open("rb") as payload, open(temporary, "wb", opener=_open_private) as plain:
             pyrage.decrypt_io(_Joined(header, payload), plain, keys)
+        # Every chunk had its tag: only now does the plaintext get its name.
         os.replace(temporary, target)
     except (pyrage.DecryptError, pyrage.IdentityError) as error:
         raise EvidenceError("it cannot be decrypted: another key, or altered, or cut short") from error

@@ -92,6 +92,7 @@ def _need_bytes(reader: RingReader, seq: int) -> int:
     try:
         page = parse_page(raw)
     except IntegrityError:
+        # Without its page, which has the key, nothing of a block can be opened.
         return 0
     return PAGE_BYTES + accepted_bytes(reader.index, page, raw)
 
@@ -145,6 +146,7 @@ class HoldFolder:
             self.path(name).unlink()
         except FileNotFoundError:
             return False
+        # No power cut brings back what was let go.
         sync_folder(self._folder)
         return True
 
@@ -168,6 +170,7 @@ class HoldFolder:
                 path.unlink(missing_ok=True)
                 gone.append(path.name)
         if gone:
+            # Durable before anybody says that it is erased.
             sync_folder(self._folder)
         return gone
 

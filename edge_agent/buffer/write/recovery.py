@@ -151,6 +151,7 @@ def _find_orphan(index: RingIndex) -> int:
         try:
             header = parse_header(raw)
         except RingError:
+            # Nothing under the damaged page tells a block number (FORMAT 3.2).
             continue
         if index.superblock.slot(header.seq) == slot and header.seq > index.newest_seq:
             largest = max(largest, header.seq)

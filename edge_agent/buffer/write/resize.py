@@ -113,6 +113,7 @@ def move_ring(
     # ring is whole.
     making.rename(target)
     sync_folder(target.parent)
+    # The new name is durable by now: a crash leaves one ring or both, never none.
     if source != target:
         source.unlink()
         sync_folder(source.parent)

@@ -333,6 +333,7 @@ def _number(value: Any) -> int:
     try:
         return max(0, int(float(value or 0)))
     except (ValueError, OverflowError):
+        # A camera may send a word, NaN or infinity for a number.
         return 0
 
 
@@ -348,6 +349,7 @@ def _between(now: Any, end: Any) -> float | None:
     try:
         return float((end - now).total_seconds())
     except (AttributeError, TypeError):
+        # One of them is missing, or one has a time zone and the other none.
         return None
 
 

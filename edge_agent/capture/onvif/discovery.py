@@ -46,6 +46,7 @@ def list_interfaces() -> dict[str, IPv4Interface]:
             try:
                 address, netmask = (_ask_kernel(sock, what, name) for what in (_SIOCGIFADDR, _SIOCGIFNETMASK))
             except OSError:
+                # It has no IPv4 address, so nobody can be asked through it.
                 continue
             found[name] = IPv4Interface(f"{address}/{netmask}")
     return found

@@ -53,6 +53,7 @@ def search(interface: IPv4Interface, wait_s: float) -> list[dict[str, str]]:
             try:
                 data, sender = sock.recvfrom(_MAX_BYTES)
             except TimeoutError:
+                # Time to ask again, or to end.
                 continue
             if IPv4Address(sender[0]) not in interface.network:
                 continue  # whoever forges a sender must not have us dial it
@@ -80,6 +81,7 @@ def read_matches(data: bytes, sender: str) -> list[dict[str, str]]:
             if not match.getTypes() or any(_is_camera(kind) for kind in match.getTypes())
         ]
     except Exception:
+        # Anybody in the network can answer, with any XML: what cannot be read is no camera.
         return []
 
 

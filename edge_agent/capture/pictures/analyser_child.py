@@ -45,6 +45,7 @@ def decode_keyframe(codec: str, extradata: bytes, data: bytes) -> Picture | None
         decoder.extradata = extradata or None
         frames = decoder.decode(av.Packet(data)) + decoder.decode(None)
     except (av.FFmpegError, ValueError):
+        # What cannot be decoded is not judged.
         return None
     if not frames or min(frames[0].width, frames[0].height) < 16:
         return None

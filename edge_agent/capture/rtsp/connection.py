@@ -260,6 +260,7 @@ class RtspConnection:
         try:
             return self._take_apart(*self._receive_chunk())
         except (TimeoutError, ssl.SSLWantReadError):
+            # Nothing within this step; the caller knows its own deadline.
             return None
 
     def look(self) -> Received | None:
@@ -275,6 +276,7 @@ class RtspConnection:
         try:
             return self._take_apart(*self._receive_chunk())
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            # Nothing more in this round.
             return None
 
     def _send_rest(self) -> None:
@@ -284,6 +286,7 @@ class RtspConnection:
         try:
             self._outbox = self._outbox[self._socket.send(self._outbox) :]
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            # The camera takes nothing now: the rest goes out at a later look.
             pass
         except OSError:
             is_broken = True

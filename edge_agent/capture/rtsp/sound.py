@@ -50,6 +50,7 @@ def find_sound(medium: SdpMedium) -> SoundForm | None:
         config = binascii.unhexlify(medium.fields.get("config", ""))
         form = [int(medium.fields.get(name, str(usual))) for name, usual in _AAC_FIELDS]
     except ValueError:
+        # Not hexadecimal, or not a number (RFC 3640 4.1): nothing tells how to decode it.
         return None
     size_bits, index_bits, delta_bits = form
     if not config or not 1 <= size_bits <= 16 or not 0 <= index_bits <= 16 or not 0 <= delta_bits <= 16:

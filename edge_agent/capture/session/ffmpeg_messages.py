@@ -191,6 +191,7 @@ def parse_end(raw: bytes) -> CaptureError:
         if reason in REASONS:
             return CaptureError(reason, show_line(str(detail), _MOST_TEXT))
     except (ValueError, TypeError, RecursionError):
+        # The child parses a stranger's bytes: its words may be anything.
         pass
     return CaptureError(FAILED, "it gave no reason")
 

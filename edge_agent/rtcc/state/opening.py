@@ -58,5 +58,6 @@ def _make(home: Path, path: Path) -> None:
     database.close()
     Path(f"{part}-journal").unlink(missing_ok=True)
     folder_import.begin(home)
+    # It gets its name when it is whole: a crash leaves a draft of another name.
     part.rename(path)
     sync_folder(home)

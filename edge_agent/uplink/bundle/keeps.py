@@ -121,6 +121,7 @@ class KeepFolder:
             gone = [each for each in self.list_kept() if each.until <= now]
             for each in gone:
                 self._holds.release(each.name)
+            # Drafts that a kill left: no excerpt has that name.
             parts = list(self._path.glob("*.part")) if self._path.is_dir() else []
             for path in parts:
                 path.unlink(missing_ok=True)

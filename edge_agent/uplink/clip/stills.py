@@ -62,6 +62,7 @@ def decode_keyframe(video: TrackTemplate, data: bytes) -> list[VideoFrame]:
     try:
         return [*decoder.decode(Packet(data)), *decoder.decode(None)][:1]
     except av.FFmpegError:
+        # A preview shows what can be shown; the clip tells what is damaged.
         return []
 
 

@@ -156,6 +156,7 @@ def list_folders(config: Config) -> Iterator[Path]:
         try:
             device = os.stat(folder).st_dev
         except OSError:
+            # A folder that was not made yet fills no disk.
             continue
         if device not in devices:
             devices.add(device)

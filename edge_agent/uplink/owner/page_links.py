@@ -34,6 +34,7 @@ class PageLinks:
             found = json.loads(read_regular(self._path))["urls"]
             urls = [show_line(str(each), 200) for each in found if str(each).startswith("https://")]
         except (OSError, ValueError, KeyError, TypeError):
+            # A notice without a link is better than none.
             return []
         texts = self._texts
         links = [f"{each}requests/{number}" for each in urls[:MAX_LINKS]]

@@ -79,6 +79,7 @@ class UploadTargets:
                     ),
                 )
         except UploadStoppedError:
+            # Whoever asked for it knows why.
             return False
         except OSError as error:
             raise DeliveryError(f"payload cannot be read: {error.strerror}") from error
