@@ -4,8 +4,10 @@
 ``python -m tests.fuzz ring-page --keep FOLDER`` takes into the corpus of the tree what reaches new code.
 """
 
+import shlex
 import sys
 import tempfile
+from pathlib import Path
 
 NAMES = {
     "ring": ("superblock", "page", "record", "block", "ring"),
@@ -31,11 +33,19 @@ def main() -> None:
     corpus = str(ring_targets.CORPUS / sys.argv[1])
     if sys.argv[2:3] == ["--keep"]:
         # Of what a run found, the inputs that reach new code join the corpus in the tree.
-        atheris.Setup([sys.argv[0], "-merge=1", "-max_len=4096", corpus, *sys.argv[3:]], targets[name])
+        atheris.Setup([_make_command(sys.argv[1]), "-merge=1", "-max_len=4096", corpus, *sys.argv[3:]], targets[name])
     else:
         found = tempfile.mkdtemp(prefix=f"fuzz-{sys.argv[1]}-")
         atheris.Setup([sys.argv[0], *sys.argv[2:], found, corpus], targets[name])
     atheris.Fuzz()
+
+
+def _make_command(target: str) -> str:
+    """Return a program for libFuzzer, which runs itself for each merge by its first word: a module's name is none."""
+    path = Path(tempfile.mkdtemp(prefix="fuzz-merge-")) / target
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.fuzz {target} "$@"\n')
+    path.chmod(0o700)
+    return str(path)
 
 
 if __name__ == "__main__":
