@@ -1,7 +1,7 @@
 """The watchdog of a camera whose pictures lie far apart, by a clock that the test moves."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import pytest
@@ -10,6 +10,7 @@ from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.recorded_stream import WATCHDOG_NS, RecordedStream
 from edge_agent.capture.session.interface import Arrival, Endpoint
+from edge_agent.capture.session.reader import POLL_S, Line
 from edge_agent.media.packets import TrackTemplate
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from tests.support.fakes import FakeClock
@@ -23,8 +24,8 @@ KEYFRAME = START + SPS + START + PPS + START + b"\x65\x88" + b"\x99" * 50
 TRACK = TrackTemplate(0, "video", "h264", Fraction(1, 90_000), START + SPS + START + PPS, 320, 240, 0, 0, Fraction(0))
 
 
-class SlowLine:
-    """A session that hands a picture over when the next one begins, and has nothing else to say.
+class SlowLine(Line):
+    """A session and its line: it hands a picture over when the next one begins, and has nothing else to say.
 
     Args:
         clock: Moved by what is read.
@@ -32,14 +33,17 @@ class SlowLine:
         count: So many come; then nothing.
     """
 
-    endpoint, reader, has_keyframe = Endpoint("rtsp://camera/x"), "own", True
     reorders, silence, tracks = False, "", (TRACK,)
 
     def __init__(self, clock: FakeClock, apart_ns: int, count: int) -> None:
+        super().__init__(Endpoint("rtsp://camera/x", reader="own"), lambda: "")
         self._clock, self._apart_ns, self._count = clock, apart_ns, count
+        self.has_keyframe = True
         self.handed_over = MonoNs(0)
 
-    def read(self) -> Iterator[Arrival | None]:
+    def read(self, left_s: Callable[[], float] = lambda: POLL_S) -> Iterator[Arrival | None]:
+        """Yield what comes, by a clock that moves on as it is read; it waits for nobody."""
+        del left_s
         began, told = (self._clock.utc(), self._clock.boot()), 0
         for passed in range(0, (self._count + 9) * self._apart_ns, STEP_NS):
             if passed // self._apart_ns > told < self._count:
