@@ -47,7 +47,7 @@ from edge_agent.units import SECOND_NS, ClockState, MonoNs
 log = logging.getLogger(__name__)
 
 STATUS_EVERY_NS = 2 * SECOND_NS
-_POLL_S = 0.25
+_POLL_S = 0.5
 
 
 class Recorder:
@@ -126,11 +126,12 @@ class Recorder:
 
     def _record(self) -> None:
         control = ControlServer(self._config.control_path("recorder"), self._handlers, self._stop)
+        page: ControlServer | None = None
         try:
             control.start()
             # Reads only: a lost phone must not blind the cameras.
             reads = select_handlers(self._handlers, ("status",))
-            open_page_socket(self._config.page_path("recorder"), reads, self._stop)
+            page = open_page_socket(self._config.page_path("recorder"), reads, self._stop)
             self._views.start()
             self._streams.start()
             self._triggers.start()
@@ -149,7 +150,9 @@ class Recorder:
             self._sensors.close()
             self._mirrors.close()
             self._views.close()
-            control.join()
+            for server in (control, page):
+                if server is not None:
+                    server.join()
             self._write_status()
             self._clock.keep(now=True)
 

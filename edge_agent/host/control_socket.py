@@ -32,7 +32,8 @@ ANSWER_TIMEOUT_S = 2.0
 """How long either side waits for the other's next line, if a handler does not stream."""
 _WORKERS = 4
 """Commands at once; twice as many may wait, and one more is closed unread."""
-_POLL_S = 0.2
+_POLL_S = 1.0
+"""``stop`` is looked for so often, unless somebody joins: an idle gateway sleeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,10 @@ class ControlServer:
         return self._thread.is_alive()
 
     def join(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """Wait until the server has ended after ``stop``."""
+        """Wait until the server has ended after ``stop``, which it need not look for then."""
         if self._thread.ident is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._thread.join(timeout_s)
 
     def _serve(self) -> None:
@@ -133,6 +136,8 @@ class ControlServer:
             except TimeoutError:
                 continue
             except OSError as error:  # such as no descriptor left: the owner's stops must work again once there is one
+                if self._stop.is_set():
+                    break
                 log.error("control socket failed error=%s", error.strerror)
                 self._stop.wait(_POLL_S)
                 continue

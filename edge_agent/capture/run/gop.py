@@ -4,6 +4,7 @@ Owns the limits of a record (2 s, 1 MiB) and the order of its packets. Copies th
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ _HOLE_STEPS = 3
 """A picture that comes more than 2 s and so many pictures after the one before leaves a hole, which is no footage."""
 _HEADER_BYTES = 4096  # of the NUT file and the salt; 700 bytes were the most seen
 _PACKET_OVERHEAD_BYTES = 32
+_one_at_a_time = threading.Lock()
+"""To hash lets go of the interpreter's lock: two threads that do it at once hand that to each other at each picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,9 @@ def build_payload(tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket])
     ordered = interleave(tracks, _with_dts(packets))
     described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
     # The payload last: who encrypts it next finds it in the processor's cache.
-    commitment = record_commitment(salt, described, ordered)
-    return write_nut(tracks, ordered, behind=salt), commitment
+    with _one_at_a_time:
+        commitment = record_commitment(salt, described, ordered)
+        return write_nut(tracks, ordered, behind=salt), commitment
 
 
 def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:

@@ -1,4 +1,4 @@
-"""The one thread that reads the sockets of all cameras, about five times a second.
+"""The one thread that reads the sockets of all cameras, about every 0.4 s.
 
 Owns the rounds. It waits for nothing but the next round, or for the bytes of a session whose arrivals are being timed:
 sessions are opened and closed elsewhere, and a session without room is passed over. A thread for each camera took 1.8
@@ -18,9 +18,9 @@ from edge_agent.host.hardening import name_thread
 
 log = logging.getLogger(__name__)
 
-_ROUND_S = 0.2
+_ROUND_S = 0.4
 """A wake-up costs more than the bytes that it reads (docs/performance.md). Meanwhile the kernel notes when bytes came,
-and keeps them: at 20 Mbit/s half a megabyte."""
+and keeps them: at 20 Mbit/s a megabyte."""
 HUNG_S = 10.0
 """A round takes milliseconds: if it takes so long, nothing of any camera is read, and the process is to begin anew."""
 
@@ -30,6 +30,9 @@ class Member(Protocol):
 
     def look(self) -> bool:
         """Do what is due, without waiting; tell whether it goes on. Raises nothing."""
+
+    def hand_over(self) -> None:
+        """Wake whoever takes what was found, if it is not to wait. Raises nothing."""
 
     @property
     def hurried(self) -> int | None:
@@ -107,10 +110,14 @@ class Hub:
         """Look at the members whose sockets are ``ready``, or at all; keep no reference to one that is over."""
         with self._lock:
             members = list(self._members)
-        for member in members:
-            if (ready is None or member.hurried in ready) and not member.look():
+        looked = [member for member in members if ready is None or member.hurried in ready]
+        for member in looked:
+            if not member.look():
                 with self._lock:
                     self._members.pop(member).set()
+        # Only now: those who are woken would ask for the interpreter's lock while this thread needs it.
+        for member in looked:
+            member.hand_over()
 
     def _wait(self, due: float) -> set[int]:
         """Wait for the next round, or for bytes that are read as they come; return the sockets that have some."""

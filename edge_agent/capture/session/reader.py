@@ -27,9 +27,9 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 log = logging.getLogger(__name__)
 
 POLL_S, _BEGINNING_POLL_S = 1.25, 0.1
-"""So long a packet may lie in the queue (FORMAT 7.2); less in the beginning of a session, when its pictures tell when
-they were taken and the first of them wait for that. A keyframe, which completes a record, is handed over at once: with
-a keyframe a second the taker wakes once a second."""
+"""So long a packet may lie in the queue, and a round of the hub before it (FORMAT 7.2); less in the beginning of a
+session, when its pictures tell when they were taken and the first of them wait for that. A keyframe, which completes a
+record, is handed over at the end of the round: with a keyframe a second the taker wakes once a second."""
 _LIES_NS = SECOND_NS
 """With packets of so long in the queue the taker is woken, as the next one comes: a round of the hub later at most."""
 _BEGINNING_NS = 3 * SECOND_NS
@@ -79,7 +79,7 @@ class Line:
         self._arrivals: deque[Arrival] = deque()
         self._oldest = MonoNs(0)
         self._bytes_in = self._bytes_out = 0
-        self.has_keyframe = False
+        self.has_keyframe = self._is_due = False
         self.was_open = False
         self.account = SessionAccount()
         self._changed = threading.Event()
@@ -198,6 +198,7 @@ class Line:
         """Put in one packet, as soon as there is room; tell whether more are wanted."""
         if not self.take(arrival, self._hold()):
             return False
+        self.hand_over()
         # Nothing is read meanwhile: the pipe fills, then the connection, and the camera waits.
         while self.is_full:
             self._changed.set()
@@ -216,7 +217,7 @@ class Line:
         return self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS
 
     def take(self, arrival: Arrival, reason: str) -> bool:
-        """Put in one packet, room or not; tell whether more are wanted.
+        """Put in one packet, room or not; tell whether more are wanted. The taker is woken by ``hand_over``.
 
         Args:
             arrival: What has come.
@@ -231,11 +232,10 @@ class Line:
         self._arrivals.append(arrival)
         self._bytes_in += size_in_memory(arrival)
         if arrival.is_keyframe and arrival.track == 0:
-            self.has_keyframe = True
-            self._changed.set()
+            self.has_keyframe = self._is_due = True
         # Before it is full, so that the camera need not wait for a taker that only sleeps.
         elif self._bytes_in - self._bytes_out > MOST_BYTES // 2 or arrival.boot - self._oldest >= _LIES_NS:
-            self._changed.set()
+            self._is_due = True
         return not self._released.is_set()
 
     def close_if_held(self, clock: Clock) -> bool:
@@ -255,6 +255,12 @@ class Line:
         """Take in why the session has ended."""
         self._end = reason, detail
         self._changed.set()
+
+    def hand_over(self) -> None:
+        """Wake the taker, if what was put in is not to wait."""
+        if self._is_due:
+            self._is_due = False
+            self.hurry()
 
     def hurry(self) -> None:
         """Have the taker look now."""
@@ -291,6 +297,10 @@ class _Seat:
             log.exception("session failed")
             line.tell_end("internal-error", type(error).__name__)
         return False
+
+    def hand_over(self) -> None:
+        """Wake the taker, if what was put in is not to wait."""
+        self._line.hand_over()
 
 
 class Feed:

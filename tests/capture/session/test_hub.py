@@ -19,13 +19,19 @@ class Guest:
     """A member that notes when it was looked at."""
 
     looks: list[float] = field(default_factory=list)
+    diary: list[str] = field(default_factory=list)
+    """What happened, in order; guests may share one."""
     number: int | None = None
     """Its socket, if it is in a hurry."""
     most_looks: int = 1 << 30
 
     def look(self) -> bool:
         self.looks.append(time.monotonic())
+        self.diary.append("look")
         return len(self.looks) < self.most_looks
+
+    def hand_over(self) -> None:
+        self.diary.append("hand over")
 
     @property
     def hurried(self) -> int | None:
@@ -100,6 +106,16 @@ def test_who_is_over_is_held_by_nobody(hub: Hub) -> None:
     enter(hub, guest).join(20)
     del guest
     wait_until(lambda: held() is None)
+
+
+def test_all_are_looked_at_before_anybody_is_woken(hub: Hub) -> None:
+    """Who is woken asks for the interpreter's lock, which the hub still needs for the others."""
+    diary: list[str] = []
+    threads = [enter(hub, Guest(diary=diary, most_looks=5)) for _ in range(4)]
+    for thread in threads:
+        thread.join(20)
+    wait_until(lambda: diary.count("hand over") == diary.count("look") == 20)
+    assert "llllhhhh" in "".join(word[0] for word in diary)
 
 
 def test_a_hub_that_is_closed_serves_nobody(hub: Hub) -> None:
