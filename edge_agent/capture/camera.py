@@ -21,7 +21,7 @@ from edge_agent.capture.run.pre_roll import PreRoll
 from edge_agent.capture.run.records import Sink
 from edge_agent.capture.session.hub import Hub
 from edge_agent.capture.session.interface import Arrival, Session
-from edge_agent.capture.session.reader import Feed, HeldError, Line
+from edge_agent.capture.session.reader import ClockPair, Feed, HeldError, Line
 from edge_agent.capture.sound import SoundWatch
 from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
@@ -43,7 +43,8 @@ _TICK_NS = SECOND_NS // 2
 """So often the ring is asked what is due, apart from its syncs."""
 _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
-"""A picture is handed over when the next one begins, and a keyframe may take its time on a slow link."""
+"""A picture is handed over when the next one begins, a keyframe may take its time on a slow link, and nobody looks at
+each packet as it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,6 @@ class CameraThread:
         self._retry = Retry(random.SystemRandom(), clock.boot() if is_fresh else None)
         self._is_patient = False
         self._ticked = clock.boot()
-        self._is_watching = False
         self._line: Line | None = None
         self._held = False
         self._tracks: tuple[TrackTemplate, ...] = ()
@@ -125,13 +125,13 @@ class CameraThread:
         name_thread(self.name)
         try:
             self._record()
-            self._gaps.end(self._clock.utc(), self._clock.boot())
+            self._gaps.end(*self._moment_of(None))
         finally:
             self._feed.close()
 
     def _record(self) -> None:
         if not self._reason_to_close():
-            self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
+            self._gaps.because("connecting", *self._moment_of(None))
         while not self._stop.is_set():
             self._wait_while_held()
             try:
@@ -166,7 +166,7 @@ class CameraThread:
         if self._held:
             self._held = False
             self.status.enter("connecting", "", self._clock.utc())
-            self._gaps.because("connecting", self._clock.utc(), self._clock.boot())
+            self._gaps.because("connecting", *self._moment_of(None))
 
     def _reason_to_close(self) -> str:
         """Return why there is to be no session; empty also if one stays open whose pictures are only looked at."""
@@ -191,10 +191,14 @@ class CameraThread:
     def _wait(self, wait_ns: int) -> None:
         until = self._clock.boot() + wait_ns
         while (left_ns := until - self._clock.boot()) > 0:
-            if self._stop.wait(min(_WAIT_STEP_S, left_ns / SECOND_NS)) or self._reason_to_close():
+            if self._stop.wait(min(_WAIT_STEP_S, left_ns / SECOND_NS, self._left_s())) or self._reason_to_close():
                 return
-            self._gaps.wait(self._clock.utc(), self._clock.boot())
+            self._gaps.wait(*self._moment_of(None))
             self._tick()
+
+    def _moment_of(self, arrival: Arrival | None) -> ClockPair:
+        """Return both clocks as they were when this came; as they are now if nothing did."""
+        return (self._clock.utc(), self._clock.boot()) if arrival is None else (arrival.utc, arrival.boot)
 
     def _tick(self) -> None:
         now = self._clock.boot()
@@ -204,19 +208,19 @@ class CameraThread:
 
     def _left_s(self) -> float:
         """Return in how many seconds there is something to do though no picture completes a record."""
-        due, least_s = self._sink.sync_due, _WATCH_STEP_S if self._is_watching else math.inf
+        # Where an event begins or ends the footage, that is to be noticed.
+        due, least_s = self._sink.sync_due, _WATCH_STEP_S if self._look and self._look.keeps_open else math.inf
         return least_s if due is None else min(least_s, max(0, due - self._clock.boot()) / SECOND_NS)
 
     def _record_session(self) -> None:
-        """Record one session to its end, as one run or, where time jumps, as several.
-
-        Returns when told to stop, or when the stream is no longer to be recorded.
-        """
+        """Record one session to its end, or until it is not wanted any more: one run or, where time jumps, several."""
         if self._stop.is_set():
             return
         endpoint = self._resolve()
         self._is_patient = endpoint.is_patient
         line = self._line = self._feed.order(endpoint, self._reason_to_close, knocks=self._retry.knocks)
+        if self._stop.is_set():  # ``notice_stop`` may have hurried the line before
+            line.hurry()
         try:
             session = self._wait_open(line)
             if session is not None:
@@ -231,12 +235,12 @@ class CameraThread:
 
     def _wait_open(self, line: Line) -> Session | None:
         """Return the session as soon as it is open; None if it is not wanted any more."""
-        while (session := line.wait_open()) is None:
+        while (session := line.wait_open(self._left_s())) is None:
             if self._stop.is_set() or self._reason_to_close():
                 return None
             if (obstacle := self._feed.obstacle()) is not None:
                 self._say_down(obstacle)
-            self._gaps.wait(self._clock.utc(), self._clock.boot())
+            self._gaps.wait(*self._moment_of(None))
             self._tick()
         return session
 
@@ -245,7 +249,7 @@ class CameraThread:
         packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
         broken: _Break | None = None
-        while not self._stop.is_set():
+        while not self._has_stopped(waiting):
             if self._is_only_watched():
                 waiting.clear()
                 # No name for the pre-roll: beside ``waiting`` it would keep its packets, up to 32 MiB.
@@ -253,7 +257,7 @@ class CameraThread:
                 if self._stop.is_set() or self._hold():
                     return
                 if not waiting:  # what is missing from here on is not by rule
-                    self._gaps.because("no-keyframe", self._clock.utc(), self._clock.boot())
+                    self._gaps.because("no-keyframe", *self._moment_of(None))
             run = self._begin_run(session, line, is_joined=broken is not None)
             try:
                 self._record_run(run, waiting, packets, broken)
@@ -261,7 +265,7 @@ class CameraThread:
                 self._tracks = run.tracks
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
                 # What waits has arrived already, and is footage.
-                since = (waiting[0].utc, waiting[0].boot) if waiting else (self._clock.utc(), self._clock.boot())
+                since = self._moment_of(waiting[0] if waiting else None)
                 if error.reason == "clock-step":
                     self._gaps.follow(*since, SMALL_STEP_NS)
                 self._gaps.because(error.reason, *since)
@@ -316,7 +320,7 @@ class CameraThread:
                     is_first = False
                 elif reason := self._reason_to_close():
                     # By now, not by when the last records are stored: a disk may take its time.
-                    raise HeldError(reason, (self._clock.utc(), self._clock.boot()))
+                    raise HeldError(reason, self._moment_of(None))
                 self._note_progress(run, arrival)
                 self._demand_records(run, broken)
         except RunBreakError:
@@ -327,7 +331,7 @@ class CameraThread:
             run.finish()
 
     def _has_stopped(self, waiting: "deque[Arrival]") -> bool:
-        """Tell whether to record no more; what has arrived until then is recorded."""
+        """Tell whether to record no more; what the line has taken in until then is recorded."""
         return self._stop.is_set() and not waiting and (self._line is None or self._line.is_empty)
 
     def _demand_records(self, run: Run, broken: "_Break | None") -> None:
@@ -361,14 +365,9 @@ class CameraThread:
         self._say_down(CaptureError("no-keyframe"))
 
     def _watch(self, packets: "Iterator[Arrival | None]") -> PreRoll:
-        """Take pictures without recording them, until an event, an end, or the session's loss.
-
-        Returns:
-            What is to be recorded of them, if it was an event.
-        """
+        """Take pictures without recording them until an event or an end; return those that an event wants recorded."""
         assert self._look is not None
-        pre_roll, self._is_watching = PreRoll(self._look.before_ns), True
-        self._gaps.because(_BY_RULE, self._clock.utc(), self._clock.boot())
+        pre_roll = PreRoll(self._look.before_ns)
         for arrival in packets:
             if arrival is not None:
                 pre_roll.push(arrival)
@@ -378,12 +377,13 @@ class CameraThread:
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._retry.reset()
             # What may yet be recorded is not told as a hole; it was taken a while before it came.
-            utc, boot = pre_roll.since or (self._clock.utc(), self._clock.boot())
-            self._gaps.wait(UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS))
+            utc, boot = pre_roll.since or self._moment_of(None)
+            before = UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS)
+            self._gaps.because(_BY_RULE, *before)
+            self._gaps.wait(*before)
             self._tick()
             if self._stop.is_set() or self._hold() != _BY_RULE:
                 break
-        self._is_watching = False
         return pre_roll
 
     def _note_progress(self, run: Run, arrival: Arrival | None) -> None:
@@ -396,5 +396,5 @@ class CameraThread:
                 log.info("camera is recording stream=%s", self.name)
         elif not run.has_begun:
             # By when it arrived: what waits behind it may be footage.
-            self._gaps.wait(*((arrival.utc, arrival.boot) if arrival else (self._clock.utc(), self._clock.boot())))
+            self._gaps.wait(*self._moment_of(arrival))
         self._tick()

@@ -33,7 +33,7 @@ ANSWER_TIMEOUT_S = 2.0
 _WORKERS = 4
 """Commands at once; twice as many may wait, and one more is closed unread."""
 _POLL_S = 1.0
-"""``stop`` is looked for so often, unless somebody joins: an idle gateway sleeps."""
+"""So often it is asked whether to end, if nobody joins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +121,11 @@ class ControlServer:
         return self._thread.is_alive()
 
     def join(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """Wait until the server has ended after ``stop``, which it need not look for then."""
+        """Wait until the server has ended after ``stop``, which it is told of by a knock."""
         if self._thread.ident is not None:
-            with contextlib.suppress(OSError):  # it has ended already
-                self._socket.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+                knock.setblocking(False)
+                knock.connect(str(self._path))
             self._thread.join(timeout_s)
 
     def _serve(self) -> None:
@@ -136,8 +137,6 @@ class ControlServer:
             except TimeoutError:
                 continue
             except OSError as error:  # such as no descriptor left: the owner's stops must work again once there is one
-                if self._stop.is_set():
-                    break
                 log.error("control socket failed error=%s", error.strerror)
                 self._stop.wait(_POLL_S)
                 continue

@@ -634,6 +634,23 @@ def test_event_without_a_keyframe_is_no_rule() -> None:
     assert_tiled(recording.sink)
 
 
+def test_end_of_an_event_is_no_fault_of_the_camera() -> None:
+    """The camera went on sending: what follows the event is left out by rule, from its first picture on."""
+    held = threading.Event()
+    look = Look(lambda *_: None, keeps_open=True, before_ns=0)
+    with SimulatedCamera(CameraSettings(live=LiveSettings(fps=10, gop=40))) as camera:
+        recording = Recording(endpoint(camera), hold=lambda: "not-by-rule" if held.is_set() else "", look=look)
+        with recording:
+            recording.wait_for_gops(2)
+            wait_seconds(1)
+            held.set()
+            wait_until(lambda: recording.status.state == "waiting")
+            wait_seconds(1)
+    assert "not-by-rule" in reasons(recording.sink)
+    assert "stalled" not in reasons(recording.sink)
+    assert_tiled(recording.sink)
+
+
 def test_camera_an_hour_off_is_noted_and_not_believed() -> None:
     """Sender reports an hour late change no time, and stand beside it in the CLOCK note."""
     with SimulatedCamera(QUICK) as camera:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import ConfigError, EdgeAgentError, UnavailableError
+from edge_agent.host import control_socket
 from edge_agent.host.control_socket import ANSWER_TIMEOUT_S, ControlServer, call, stream
 
 
@@ -46,6 +47,20 @@ def server_path(tmp_path):
 def test_call_returns_the_answer_and_the_kernel_says_who_asked(server_path: Path):
     """A handler gets the members of the request and the uid that the kernel vouches for."""
     assert call(server_path, "echo", text="hello") == {"said": "hello", "uid": os.getuid(), "done": True}
+
+
+@pytest.mark.timeout(20)
+def test_server_that_is_joined_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However seldom it looks for its end: whoever stops a gateway does not wait for that."""
+    monkeypatch.setattr(control_socket, "_POLL_S", 60.0)
+    stop = threading.Event()
+    server = ControlServer(tmp_path / "x.sock", {}, stop)
+    server.start()
+    stop.set()
+    server.join(15)
+    assert not server.is_alive()
+    assert not (tmp_path / "x.sock").exists()
+    server.join()
 
 
 def test_socket_is_closed_to_other_users(server_path: Path):

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_OPEN_NS = 10 * MINUTE_NS
 """A block that holds anything is closed after this long, so that erasure is never coarser."""
-WAITS_NS = 165 * SECOND_NS // 100
+WAITS_NS = 7 * SECOND_NS // 4
 """So long a picture may wait until it is in a record, whoever records: a sync is due so much earlier than
 ``sync_every``, and 5 s stay the most that is lost (FORMAT 7.2)."""
 EXPIRE_EVERY_NS = 20 * SECOND_NS

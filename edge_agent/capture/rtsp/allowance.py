@@ -16,8 +16,8 @@ NAL, PICTURE = 1, 20
 cost the one that reads them."""
 WORK_BYTES = 4096
 """So many bytes are hashed twice, encrypted and copied by one unit of work."""
-_MOST_SAVED = 2 * ROUND_WORK
-"""Between two rounds of ``session.hub``."""
+_MOST_SAVED = 5 * ROUND_WORK
+"""Between two rounds of ``session.hub``, and a quarter more, for a round that is late."""
 
 
 class Allowance:
@@ -36,7 +36,7 @@ class Allowance:
         return self._left <= 0
 
     def renew(self, now: MonoNs) -> None:
-        """Add what the time since the last call brings; two rounds at most are saved up."""
+        """Add what the time since the last call brings; half a second's at most is saved up."""
         earned = (now - self._renewed) * ROUND_WORK // ROUND_NS
         if earned > 0:
             # By what was credited: whoever looks often would lose the rest each time.

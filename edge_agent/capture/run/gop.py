@@ -22,7 +22,9 @@ _HOLE_STEPS = 3
 _HEADER_BYTES = 4096  # of the NUT file and the salt; 700 bytes were the most seen
 _PACKET_OVERHEAD_BYTES = 32
 _one_at_a_time = threading.Lock()
-"""To hash lets go of the interpreter's lock: two threads that do it at once hand that to each other at each picture."""
+_LONGEST_TURN_S = 0.05
+"""Hashing lets go of the interpreter's lock: two threads that hash at once pass it to and fro at every picture. It only
+saves time; a record of a hundred thousand tiny packets is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,13 @@ def build_payload(tracks: Sequence[TrackTemplate], packets: Sequence[NutPacket])
     ordered = interleave(tracks, _with_dts(packets))
     described = [Track(track.index, track.codec, track.time_base, track.extradata) for track in tracks]
     # The payload last: who encrypts it next finds it in the processor's cache.
-    with _one_at_a_time:
+    is_alone = _one_at_a_time.acquire(timeout=_LONGEST_TURN_S)
+    try:
         commitment = record_commitment(salt, described, ordered)
         return write_nut(tracks, ordered, behind=salt), commitment
+    finally:
+        if is_alone:
+            _one_at_a_time.release()
 
 
 def _with_dts(packets: Sequence[NutPacket]) -> list[NutPacket]:

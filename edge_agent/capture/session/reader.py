@@ -27,9 +27,9 @@ from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 log = logging.getLogger(__name__)
 
 POLL_S, _BEGINNING_POLL_S = 1.25, 0.1
-"""So long a packet may lie in the queue, and a round of the hub before it (FORMAT 7.2); less in the beginning of a
-session, when its pictures tell when they were taken and the first of them wait for that. A keyframe, which completes a
-record, is handed over at the end of the round: with a keyframe a second the taker wakes once a second."""
+"""So long a packet may lie in the queue, and a round of the hub before it (FORMAT 7.2). A keyframe, which completes a
+record, is not waited for so long: with a keyframe a second the taker wakes once a second. Less in the beginning of a
+session, when its pictures tell when they were taken and the first of them wait for that."""
 _LIES_NS = SECOND_NS
 """With packets of so long in the queue the taker is woken, as the next one comes: a round of the hub later at most."""
 _BEGINNING_NS = 3 * SECOND_NS
@@ -87,13 +87,13 @@ class Line:
 
     # The taker's side
 
-    def wait_open(self) -> Session | None:
-        """Return the session as soon as it is open, or None after a while.
+    def wait_open(self, left_s: float) -> Session | None:
+        """Return the session as soon as it is open, or None after a while, in ``left_s`` seconds at most.
 
         Raises:
             CaptureError: It cannot be opened.
         """
-        self._changed.wait(POLL_S)
+        self._changed.wait(min(POLL_S, left_s))
         if self._session is None and self._end is not None:
             raise CaptureError(*self._end)
         return self._session
@@ -121,7 +121,6 @@ class Line:
         first: MonoNs | None = None
         poll_s = _BEGINNING_POLL_S
         while True:
-            self._changed.clear()
             end, held = self._end, self._held  # before the queue is emptied: nothing comes into it after the end
             while self._arrivals:
                 arrival = self._arrivals.popleft()
@@ -135,6 +134,8 @@ class Line:
             if end is not None:
                 raise CaptureError(*end)
             self._changed.wait(min(poll_s, left_s()))
+            # Before all of what it tells is looked at, and before the taker asks whether to stop.
+            self._changed.clear()
             # Not if the session is over: its end tells since when, and the taker would tell what time it is now.
             if not self._arrivals and self._end is None and self._held is None:
                 yield None
@@ -217,7 +218,7 @@ class Line:
         return self._bytes_in - self._bytes_out > MOST_BYTES or len(self._arrivals) >= MOST_PACKETS
 
     def take(self, arrival: Arrival, reason: str) -> bool:
-        """Put in one packet, room or not; tell whether more are wanted. The taker is woken by ``hand_over``.
+        """Put in one packet, room or not; tell whether more are wanted.
 
         Args:
             arrival: What has come.
@@ -299,7 +300,7 @@ class _Seat:
         return False
 
     def hand_over(self) -> None:
-        """Wake the taker, if what was put in is not to wait."""
+        """As ``Line.hand_over``."""
         self._line.hand_over()
 
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.capture.rtsp.allowance import ROUND_NS, ROUND_WORK, Allowance
+from edge_agent.capture.session import hub
 from edge_agent.units import SECOND_NS, MonoNs
 
 
@@ -33,11 +34,21 @@ def test_what_is_owed_is_paid_by_waiting() -> None:
 
 
 def test_little_is_saved_up() -> None:
-    """A camera that was silent for a minute may send two rounds at once, not a minute's worth."""
+    """A camera that was silent for a minute may send half a second's at once, not a minute's worth."""
     allowance = Allowance(MonoNs(0))
     allowance.renew(MonoNs(60 * SECOND_NS))
-    allowance.spend(2 * ROUND_WORK)
+    allowance.spend(5 * ROUND_WORK)
     assert allowance.is_spent
+
+
+def test_nothing_is_lost_between_two_rounds_of_the_hub() -> None:
+    """A camera that takes all of its share keeps up, though the hub looks at it seldom, and late."""
+    round_ns = int(1.2 * hub._ROUND_S * SECOND_NS)
+    allowance = Allowance(MonoNs(0))
+    for number in range(1, 100):
+        allowance.renew(MonoNs(number * round_ns))
+        allowance.spend(round_ns * ROUND_WORK // ROUND_NS - 1)
+        assert not allowance.is_spent
 
 
 @given(st.lists(st.integers(1, 400_000), min_size=1, max_size=300))
