@@ -87,7 +87,7 @@ class Line:
 
     # The taker's side
 
-    def wait_open(self, left_s: float) -> Session | None:
+    def wait_open(self, left_s: float = POLL_S) -> Session | None:
         """Return the session as soon as it is open, or None after a while, in ``left_s`` seconds at most.
 
         Raises:
