@@ -67,3 +67,25 @@ def test_camera_with_a_picture_in_eight_seconds_is_recorded(apart_s: int) -> Non
         thread._record_runs(line, line)  # type: ignore[arg-type]  # without its threads
     assert len(sink.gops) >= 8
     assert WATCHDOG_NS < clock.boot() - line.handed_over <= WATCHDOG_NS + 2 * STEP_NS
+
+
+def test_sync_is_not_late_because_a_session_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records before it are made durable in time, however long a camera takes to answer."""
+    clock, stop, waits = FakeClock(), threading.Event(), list[float]()
+
+    class StoppingSink(MemorySink):
+        def tick(self) -> None:
+            super().tick()
+            stop.set()
+
+    line, sink = Line(Endpoint("rtsp://camera/x"), lambda: ""), StoppingSink(sync_due=MonoNs(clock.boot() + STEP_NS))
+
+    def wait_open(left_s: float = 60.0) -> None:
+        waits.append(left_s)
+        clock.advance(int(left_s * SECOND_NS))
+
+    monkeypatch.setattr(line, "wait_open", wait_open)
+    thread = CameraThread(RecordedStream("porch.main", lambda: line.endpoint), sink, clock, stop)
+    assert thread._wait_open(line) is None
+    assert waits[0] == STEP_NS / SECOND_NS
+    assert sink.ticks == 1

@@ -3,9 +3,11 @@
 import itertools
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.capture.run import gop
 from edge_agent.capture.run.gop import MAX_RECORD_BYTES, MAX_RECORD_NS, Cut, GopCutter
 from edge_agent.media.packets import NutPacket, TrackTemplate
 from edge_agent.units import SECOND_NS
@@ -58,3 +60,12 @@ def test_reordered_picture_never_opens_a_record() -> None:
     for cut in cuts[1:]:
         assert all(packet.pts >= cut.first_pts - 2 * STEP for packet in cut.packets)
         assert cut.packets[0].pts == cut.first_pts
+
+
+@pytest.mark.timeout(20)
+def test_record_waits_for_no_other_for_long() -> None:
+    """A camera whose record has very many packets costs the others a moment, not the time that they take."""
+    with gop._one_at_a_time:
+        payload, commitment = gop.build_payload((VIDEO,), [video(0, True)])
+    assert (len(commitment), payload[-100:]) == (32, bytes(100))
+    assert not gop._one_at_a_time.locked()
