@@ -185,7 +185,7 @@ class Releaser:
         # First: no message comes in while the rest ends, and the broker keeps what was not acknowledged.
         self._broker.close()
         self._enter_refusals(running=True)
-        for part in (self._sender, self._worker, self._jobs, self._messenger, self._control):
+        for part in (self._sender, self._worker, self._jobs, self._messenger, self._control, self._home):
             part.join()
 
     def _take_enrolment(self, watch: EnrolmentWatch) -> None:

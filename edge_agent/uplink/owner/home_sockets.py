@@ -77,12 +77,19 @@ class HomeSockets:
             more |= part.reads
         carry_out = {name: each for part in parts for name, each in part.commands.items()}
         acts = {**commands, **carry_out}
+        self._servers: list[ControlServer] = []
         self._desk = DeskCommands(orders, acts, {**shown, **more}, drafts, tell, texts).handlers
 
     def open(self, stop: threading.Event) -> list[ControlServer]:
         """Serve both until ``stop``; return those that could be made."""
         paths = ((self._config.page_path("releaser"), self._page), (self._config.desk_path, self._desk))
-        return [each for each in (open_page_socket(path, handlers, stop) for path, handlers in paths) if each]
+        self._servers = [each for each in (open_page_socket(path, handlers, stop) for path, handlers in paths) if each]
+        return self._servers
+
+    def join(self) -> None:
+        """Wait until both have ended after ``stop``: one that ends later removes the socket of the next releaser."""
+        for server in self._servers:
+            server.join()
 
 
 def _find_enrolment(path: Path) -> Enrolment | None:

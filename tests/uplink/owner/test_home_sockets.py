@@ -50,6 +50,6 @@ def test_a_wrong_enrolment_file_leaves_the_home_its_stops(tmp_path, caplog, cont
         assert caplog.text.count("enrolment file cannot be used") == 1
     finally:
         house.stop.set()
-        for each in servers:
-            each.join()
+        home.join()
         house.store.close()
+    assert not any(each.is_alive() for each in servers), "it would remove the sockets of the next one"
