@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from bench.measure import cpu_s
 from edge_agent.demo.broker import BrokerFiles, find_free_port, find_mosquitto, start_mosquitto, write_config
 from edge_agent.host.clock import SystemClock
 from edge_agent.mqtt.connection import Broker, BrokerSettings, TopicSubscription
@@ -56,7 +57,6 @@ AWAY_S = 3.0
 IDLE_S = 30.0
 CONNECT_LIMIT_S, ANSWER_LIMIT_S, STORM_LIMIT_S = 600.0, 300.0, 300.0
 _POLL_S = 0.1
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -228,12 +228,6 @@ class CityBroker:
     def pid(self) -> int:
         """Of its process."""
         return self._process.pid
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
 def memory_kib(pid: int) -> int:

@@ -208,7 +208,7 @@ class CameraThread:
 
     def _left_s(self) -> float:
         """Return in how many seconds there is something to do though no picture completes a record."""
-        # Where an event begins or ends the footage, that is to be noticed.
+        # A camera that waits for events has to notice them.
         due, least_s = self._sink.sync_due, _WATCH_STEP_S if self._look and self._look.keeps_open else math.inf
         return least_s if due is None else min(least_s, max(0, due - self._clock.boot()) / SECOND_NS)
 

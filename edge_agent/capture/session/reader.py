@@ -134,7 +134,7 @@ class Line:
             if end is not None:
                 raise CaptureError(*end)
             self._changed.wait(min(poll_s, left_s()))
-            # Before all of what it tells is looked at, and before the taker asks whether to stop.
+            # Cleared before the queue, the end and the stop are asked for: nothing that is told meanwhile is missed.
             self._changed.clear()
             # Not if the session is over: its end tells since when, and the taker would tell what time it is now.
             if not self._arrivals and self._end is None and self._held is None:

@@ -109,7 +109,7 @@ def test_who_is_over_is_held_by_nobody(hub: Hub) -> None:
 
 
 def test_all_are_looked_at_before_anybody_is_woken(hub: Hub) -> None:
-    """Who is woken asks for the interpreter's lock, which the hub still needs for the others."""
+    """A thread that is woken asks for the interpreter's lock, which the hub still needs for the others."""
     diary: list[str] = []
     threads = [enter(hub, Guest(diary=diary, most_looks=5)) for _ in range(4)]
     for thread in threads:
