@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.page.test_browser import AXE, DESK, PHONE, listen_to
-from tests.support.browser import launch_chromium
+from tests.support.browser import launch_chromium, press
 from tests.support.page_house import HOSTILE, NUMBER, PASSPHRASE, PageHouse, read_pss_mb, request
 
 pytestmark = [
@@ -52,7 +52,7 @@ def sign(page: PageHouse, tab: Page) -> None:
     assert tab.locator(".sentence").inner_text() == sentence
     tab.get_by_label("Code of the message").fill(code)
     tab.get_by_label("Your passphrase").fill(PASSPHRASE)
-    tab.get_by_role("button", name="Sign").click()
+    press(tab.get_by_role("button", name="Sign"))
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -67,13 +67,13 @@ def test_every_step_is_without_fault_for_axe(page: PageHouse, browser: Browser, 
         assert tab.locator("h1").count() == 1
         demand_no_fault(tab)
     tab.goto(f"{page.desk_origin}/show?camera=door&ticket={page.ticket}")
-    tab.get_by_role("button", name="Go on").click()
+    press(tab.get_by_role("button", name="Go on"))
     demand_no_fault(tab)
     sign(page, tab)
     expect(tab.locator("img")).to_have_count(2)
     demand_no_fault(tab)
     tab.goto(f"{page.desk_origin}/terms?camera=door&ticket={page.ticket}")
-    tab.get_by_role("button", name="Go on").click()
+    press(tab.get_by_role("button", name="Go on"))
     expect(tab.get_by_text("without giving a reason")).to_be_visible()
     demand_no_fault(tab)
     page.house.outcome = {"state": "left"}
@@ -82,7 +82,7 @@ def test_every_step_is_without_fault_for_axe(page: PageHouse, browser: Browser, 
     demand_no_fault(tab)
     tab.goto(f"{page.desk_origin}/show?camera=door&ticket={page.ticket}")
     tab.get_by_label("What").select_option("play")
-    tab.get_by_role("button", name="Go on").click()
+    press(tab.get_by_role("button", name="Go on"))
     sign(page, tab)
     expect(tab.locator("video")).to_have_count(1)
     demand_no_fault(tab)
@@ -96,7 +96,7 @@ def test_yes_works_without_scripts_and_to_less(page: PageHouse, browser: Browser
     tab = context.new_page()
     tab.goto(f"{page.desk_origin}/approve/{NUMBER}?ticket={page.ticket}")
     tab.get_by_label("To").select_option(index=2)
-    tab.get_by_role("button", name="Go on").click()
+    press(tab.get_by_role("button", name="Go on"))
     sign(page, tab)
     assert tab.get_by_role("heading", level=1).inner_text() == "Signed"
     (signed,) = page.house.signed
@@ -120,8 +120,8 @@ def test_a_yes_is_signed_by_keyboard_alone(page: PageHouse, browser: Browser):
         raise AssertionError(name)
 
     go_to("Go on")
-    tab.keyboard.press("Enter")
-    tab.wait_for_selector(".sentence")
+    with tab.expect_navigation():
+        tab.keyboard.press("Enter")
     go_to("Code of the message")
     tab.keyboard.type(page.house.phone[-1][1])
     go_to("Your passphrase")
@@ -137,8 +137,8 @@ def test_a_look_begins_with_what_is_asked_for(page: PageHouse, browser: Browser)
     context = open_window(browser)
     tab = context.new_page()
     tab.goto(f"{page.desk_origin}/approve/{NUMBER}?ticket={page.ticket}")
-    tab.get_by_role("link", name="See pictures of it first").click()
-    tab.get_by_role("button", name="Go on").click()
+    press(tab.get_by_role("link", name="See pictures of it first"))
+    press(tab.get_by_role("button", name="Go on"))
     sign(page, tab)
     expect(tab.locator("img")).to_have_count(2)
     (signed,) = page.house.signed

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.support.browser import launch_chromium
+from tests.support.browser import launch_chromium, press
 from tests.support.page_house import HOSTILE, JTI, NUMBER, PageHouse, free_port, read_pss_mb, request
 
 AXE = Path(__file__).parents[1] / "peers" / "chromium" / "node_modules" / "axe-core" / "axe.min.js"
@@ -122,10 +122,10 @@ def test_phone_is_paired_by_the_picture_and_says_no(page: PageHouse, browser: Br
     tab.goto(f"{page.origin}/pair#{page.code()}")
     expect(tab).to_have_url(f"{page.origin}/pair")
     tab.keyboard.type("phone")
-    tab.get_by_role("button", name="Pair").click()
+    press(tab.get_by_role("button", name="Pair"))
     expect(tab.get_by_role("status")).to_have_text("This device is paired.")
-    tab.get_by_role("link", name="rtcc.example-city").click()
-    tab.get_by_role("button", name="Say no").click()
+    press(tab.get_by_role("link", name="rtcc.example-city"))
+    press(tab.get_by_role("button", name="Say no"))
     expect(tab.get_by_role("status")).to_contain_text("Refused. Nothing of it leaves.")
     assert [(each["command"], each["by"]) for each in page.house.acts] == [("deny", "phone")]
     assert said == []
@@ -158,11 +158,11 @@ def test_reads_and_stops_without_scripts(page: PageHouse, paired: Open):
         tab.goto(page.origin + path)
         assert tab.locator("h1").count() == 1
     tab.goto(f"{page.origin}/requests/{NUMBER}")
-    tab.get_by_role("button", name="Say no").click()
+    press(tab.get_by_role("button", name="Say no"))
     assert "Refused" in tab.inner_text("[role=status]")
     tab.goto(page.origin + "/terms")
     tab.get_by_role("checkbox").check()
-    tab.get_by_role("button", name="Withdraw").click()
+    press(tab.get_by_role("button", name="Withdraw"))
     assert [each["command"] for each in page.house.acts] == ["deny", "revoke"]
 
 

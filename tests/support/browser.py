@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Locator, sync_playwright
 
 
 @contextmanager
@@ -19,3 +19,9 @@ def launch_chromium(names: str = "MAP *.test 127.0.0.1") -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def press(what: Locator) -> None:
+    """Press what leads to another page, and wait until that page is there: a click alone does not."""
+    with what.page.expect_navigation():
+        what.click()

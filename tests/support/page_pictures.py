@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import Page
 
-from tests.support.browser import launch_chromium
+from tests.support.browser import launch_chromium, press
 from tests.support.page_house import NUMBER, PASSPHRASE, FakeHouse, PageHouse, request
 
 NOW = "2026-11-28T20:05:00Z"
@@ -42,7 +42,7 @@ def draw_page(page: PageHouse, tab: Page, folder: Path) -> None:
     """Draw what a paired phone sees."""
     tab.goto(f"{page.origin}/pair#{page.code()}")
     tab.keyboard.type("phone")
-    tab.get_by_role("button", name="Pair").click()
+    press(tab.get_by_role("button", name="Pair"))
     for name, path in {"home": "/", "request": f"/requests/{NUMBER}", "recordings": "/recordings"}.items():
         tab.goto(page.origin + path)
         keep(tab, folder / f"{name}.webp")
@@ -52,7 +52,7 @@ def draw_desk(page: PageHouse, tab: Page, folder: Path) -> None:
     """Draw a yes, and terms."""
     tab.goto(f"{page.origin}/desk/approve/{NUMBER}")
     keep(tab, folder / "approve.webp")
-    tab.get_by_role("button", name="Go on").click()
+    press(tab.get_by_role("button", name="Go on"))
     tab.get_by_label("Code of the message").fill(CODE)
     tab.get_by_label("Your passphrase").fill(PASSPHRASE)
     keep(tab, folder / "sign.webp")
