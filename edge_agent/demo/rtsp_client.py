@@ -109,9 +109,10 @@ class Client:
                 self._server.requests += 1
                 if self._server.is_on("mute") or (request.method == "TEARDOWN" and self._server.is_on("no-teardown")):
                     continue
+                # Heard, even by a camera whose answer reaches nobody any more.
+                self.ended_with_teardown = request.method == "TEARDOWN"
                 self._answer(request)
-                if request.method == "TEARDOWN":
-                    self.ended_with_teardown = True
+                if self.ended_with_teardown:
                     break
         self.close()
         self._server.forget(self)

@@ -3,6 +3,8 @@
 import itertools
 import json
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -11,10 +13,14 @@ from pathlib import Path
 import av
 import pytest
 
+from edge_agent.capture.rtsp.session import open_own_session
+from edge_agent.capture.session.interface import Endpoint
+from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.demo.camera import CameraSettings, SimulatedCamera
 from edge_agent.demo.picture import read_strip
 from edge_agent.demo.rtsp_login import Account
 from edge_agent.demo.source import LiveSettings
+from edge_agent.host.clock import SystemClock
 from edge_agent.units import SECOND_NS
 
 pytestmark = pytest.mark.peer
@@ -62,6 +68,23 @@ def test_several_clients_watch_at_once() -> None:
     with SimulatedCamera() as camera, open_stream(camera.url) as first, open_stream(camera.url, "udp") as second:
         assert next(first.demux(video=0)).is_keyframe
         assert next(second.demux(video=0)).is_keyframe
+
+
+def test_session_is_over_for_a_camera_whose_answer_to_teardown_reaches_nobody() -> None:
+    """FFmpeg closes at once, with pictures unread: the kernel answers the camera with a reset."""
+    with SimulatedCamera(CameraSettings(live=LiveSettings(gop=8))) as camera:
+        camera.fault("stale-session")
+        for _ in range(5):
+            clock = SystemClock()
+            session = open_own_session(Endpoint(camera.url), clock, PacketLoss(clock))
+            connection = session._connection
+            connection.post("TEARDOWN", camera.url)
+            connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection._socket.close()
+            deadline = time.monotonic() + 10
+            while camera.has_players():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
 
 
 def make_loop(path: Path) -> None:
