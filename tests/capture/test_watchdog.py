@@ -89,3 +89,59 @@ def test_sync_is_not_late_because_a_session_opens(monkeypatch: pytest.MonkeyPatc
     assert thread._wait_open(line) is None
     assert waits[0] == STEP_NS / SECOND_NS
     assert sink.ticks == 1
+
+
+def test_sync_is_not_late_between_two_sessions() -> None:
+    """While a camera is waited for before it is tried again, what it sent before is made durable in time."""
+    clock = FakeClock()
+    due, synced = MonoNs(clock.boot() + STEP_NS), list[MonoNs]()
+
+    class TurningEvent(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            clock.advance(int((timeout or 0) * SECOND_NS))
+            return False
+
+    class SyncingSink(MemorySink):
+        def tick(self) -> None:
+            super().tick()
+            if self.sync_due is not None and clock.boot() >= self.sync_due:
+                synced.append(clock.boot())
+                self.sync_due = None
+
+    clock.advance(STEP_NS // 2)  # not in step with the waits
+    stream, sink = RecordedStream("porch.main", lambda: Endpoint("rtsp://camera/x")), SyncingSink(sync_due=due)
+    CameraThread(stream, sink, clock, TurningEvent())._wait(10 * SECOND_NS)
+    assert synced == [due]
+
+
+def test_stop_while_the_address_is_looked_up_is_not_slept_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came before there was a line to be hurried: the new one is, before anybody waits for it."""
+    stop, hurried = threading.Event(), list[bool]()
+
+    def look_up() -> Endpoint:
+        stop.set()
+        thread.notice_stop()
+        return Endpoint("rtsp://camera/x")
+
+    monkeypatch.setattr(Line, "wait_open", lambda line, _left_s: hurried.append(line._changed.is_set()))
+    thread = CameraThread(RecordedStream("porch.main", look_up), MemorySink(), FakeClock(), stop)
+    thread._record_session()
+    assert hurried == [True]
+
+
+def test_what_has_arrived_when_recording_stops_is_recorded_across_a_jump_of_time() -> None:
+    """A run that breaks while the rest of a stopped stream is taken does not cost what waits behind the break."""
+    clock, sink, stop = FakeClock(), MemorySink(), threading.Event()
+    line = SlowLine(clock, 0, 0)
+    thread = CameraThread(RecordedStream("porch.main", lambda: line.endpoint), sink, clock, stop)
+    for number in range(16):
+        utc, boot = UtcNs(clock.utc() + number * STEP_NS), MonoNs(clock.boot() + number * STEP_NS)
+        ticks = number * 45_000 + (number >= 8) * 3600 * 90_000
+        line.take(Arrival(0, ticks, 0, True, KEYFRAME, utc, boot, None, None, rtp=ticks), "")
+    thread._line = line
+    clock.advance(16 * STEP_NS)
+    stop.set()
+    line.read = lambda left_s: Line.read(line, left_s)  # type: ignore[method-assign]
+    thread._record_runs(line, line)  # type: ignore[arg-type]  # without its threads
+    assert len(sink.runs) == 2
+    assert sum(gop.duration_ns for gop in sink.gops) >= 15 * STEP_NS
