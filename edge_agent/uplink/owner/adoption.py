@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -246,4 +246,5 @@ def take(config: Config) -> tuple[bytes, str]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     finally:
-        taken.unlink(missing_ok=True)
+        with suppress(OSError):  # told above, if it is a folder where nothing can be done
+            taken.unlink()
