@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from edge_agent.buffer.format.constants import FLAG_CONTINUES, Kind
@@ -55,8 +56,9 @@ class RingSink:
         self._is_preparing = False
         self._figures = RingFigures()
         self._last_run: RunInfo | None = None
-        self._recent: deque[tuple[MonoNs, UtcNs]] = deque()
-        self._lost_from: UtcNs | None = None
+        self._recent: deque[tuple[MonoNs, Draft]] = deque()
+        self._lost_from: tuple[UtcNs, MonoNs] | None = None
+        """By both clocks."""
         self._busy_since: MonoNs | None = None
 
     @property
@@ -214,7 +216,7 @@ class RingSink:
             draft = _draft_run(record, self._writer) if isinstance(record, RunInfo) else record
             try:
                 if self._lost_from is not None:
-                    self._tell_loss(self._writer, draft)
+                    self._tell_loss(self._writer, draft, self._lost_from)
                 self._writer.append(draft)
                 self._figures.count_record(len(draft.payload))
                 self._remember(draft)
@@ -227,22 +229,28 @@ class RingSink:
 
     def _remember(self, draft: Draft) -> None:
         now = self._clock.boot()
-        self._recent.append((now, draft.start_ns))
+        # Without its payload: it may be a megabyte.
+        self._recent.append((now, replace(draft, payload=b"")))
         while self._recent[0][0] < now - _MAYBE_UNSYNCED_NS:
             self._recent.popleft()
 
     def _lose(self, draft: Draft | RunInfo) -> None:
         # Runs and notes last no time: without footage or a gap there is no hole to tell.
         if isinstance(draft, Draft) and draft.duration_ns:
-            self._lost_from = draft.start_ns if self._lost_from is None else min(self._lost_from, draft.start_ns)
+            since = draft.start_ns, draft.boot_ns
+            self._lost_from = since if self._lost_from is None else min(self._lost_from, since, key=_age)
 
-    def _tell_loss(self, writer: RingWriter, draft: Draft) -> None:
+    def _tell_loss(self, writer: RingWriter, draft: Draft, since: tuple[UtcNs, MonoNs]) -> None:
         """Store the hole that a failure made, before the first record after it."""
-        if self._lost_from is not None and draft.start_ns > self._lost_from:
-            duration_ns = draft.start_ns - self._lost_from
+        # By boot time: the clock may have been set since. What began before the boot has no time of it.
+        is_of_boot = since[1] and draft.boot_ns
+        duration_ns = draft.boot_ns - since[1] if is_of_boot else draft.start_ns - since[0]
+        if duration_ns > 0:
+            boot, facts = MonoNs(max(0, draft.boot_ns - duration_ns)), {"reason": "storage"}
+            gap = _note(Kind.GAP, UtcNs(draft.start_ns - duration_ns), boot, facts, duration_ns)
+            writer.append(gap)
             self._figures.count_gap("storage", duration_ns)
-            boot = MonoNs(max(0, draft.boot_ns - duration_ns))
-            writer.append(_note(Kind.GAP, self._lost_from, boot, {"reason": "storage"}, duration_ns))
+            self._remember(gap)
         self._lost_from = None
 
     def _fail(self, error: Exception) -> None:
@@ -250,8 +258,8 @@ class RingSink:
         self._figures.failures += 1
         writer, self._writer = self._writer, None
         if self._recent:
-            first = min(start for _, start in self._recent)
-            self._lost_from = first if self._lost_from is None else min(first, self._lost_from)
+            for _, draft in self._recent:
+                self._lose(draft)
             self._recent.clear()
         if writer is not None:
             try:
@@ -286,13 +294,20 @@ class RingSink:
             return
         try:
             if self._last_run is not None:
-                self._writer.append(_draft_run(self._last_run, self._writer))
+                # As of now: by its beginning, which may be weeks ago, its block would go at once.
+                run = replace(self._last_run, start_ns=self._clock.utc(), boot_ns=self._clock.boot())
+                self._writer.append(_draft_run(run, self._writer))
         except (RingError, OSError) as error:
             self._fail(error)
             return
         if self._error and self._error != _NOT_YET:
             log.info("ring can be written again stream=%s", self._name)
         self._error, self._retry_ns = "", FIRST_RETRY_NS
+
+
+def _age(since: tuple[UtcNs, MonoNs]) -> tuple[MonoNs, UtcNs]:
+    """Order moments by boot time; those before the boot, which have none, by the wall clock."""
+    return since[1], since[0]
 
 
 def _draft_run(run: RunInfo, writer: RingWriter) -> Draft:

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 BLOCK_OPEN_NS = 10 * MINUTE_NS
 """A block that holds anything is closed after this long, so that erasure is never coarser."""
+BLOCK_SPAN_NS = 2 * BLOCK_OPEN_NS
+"""Records that begin further apart share no block: it goes by its oldest, and a hole of days would take along what was
+recorded after it."""
 WAITS_NS = 7 * SECOND_NS // 4
 """So long a picture may wait until it is in a record, whoever records: a sync is due so much earlier than
 ``sync_every``, and 5 s stay the most that is lost (FORMAT 7.2)."""
@@ -176,7 +179,7 @@ class RingWriter:
         state = self._state_of(draft)
         with _FailureMark(self):
             block = self._block
-            if block is not None and self._must_close(block, size, state):
+            if block is not None and self._must_close(block, draft, size, state):
                 self._close_block()
                 block = None
             if block is None:
@@ -284,11 +287,12 @@ class RingWriter:
         if self._failed:
             raise DurabilityError(f"ring is closed after a failure: ring={self._disk.name}")
 
-    def _must_close(self, block: OpenBlock, size: int, state: ClockState) -> bool:
+    def _must_close(self, block: OpenBlock, draft: Draft, size: int, state: ClockState) -> bool:
         is_full = block.offset + size > self._superblock.block_bytes
         # The span that the next page tells is that of synchronised records: an erasure could not find others by it.
         is_untimed = block.clock_state is ClockState.SYNCHRONISED and state is not ClockState.SYNCHRONISED
-        return is_full or is_untimed or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
+        is_apart = block.timed and abs(draft.start_ns - block.oldest_ns) > BLOCK_SPAN_NS
+        return is_full or is_untimed or is_apart or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
 
     def _close_block(self) -> None:
         """Close the open block: its records are synced before any page may speak of them (FORMAT 7.3, step 1)."""
