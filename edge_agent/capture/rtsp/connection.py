@@ -299,7 +299,7 @@ class RtspConnection:
             raise ConnectionResetError("closed")
         pieces = self._splitter.feed(chunk)
         # A chunk that is not full was all there was; TLS hands out records, which say nothing of that.
-        self.is_drained = len(chunk) < CHUNK_BYTES and not isinstance(self._socket, ssl.SSLSocket)
+        self.is_drained = len(chunk) < CHUNK_BYTES and not self.is_tls
         if pieces.messages:
             self._messages.extend(each for each in pieces.messages if each[0].startswith(b"RTSP/"))
         self.allowance.spend(1 + len(chunk) // WORK_BYTES + pieces.steps)
@@ -312,7 +312,7 @@ class RtspConnection:
 
     def _receive_chunk(self) -> tuple[bytes, int]:
         """Return bytes, and how long ago the last of them came, as far as the kernel tells."""
-        if isinstance(self._socket, ssl.SSLSocket):
+        if self.is_tls:
             return self._socket.recv(CHUNK_BYTES), 0
         self._ages.look()
         try:
@@ -321,6 +321,11 @@ class RtspConnection:
             self._ages.note_empty()
             raise
         return chunk, self._ages.take(told[0][2] if told else b"", is_all=len(chunk) < CHUNK_BYTES)
+
+    @property
+    def is_tls(self) -> bool:
+        """Tell whether the connection is encrypted."""
+        return isinstance(self._socket, ssl.SSLSocket)
 
     def fileno(self) -> int:
         """Return the socket's number."""

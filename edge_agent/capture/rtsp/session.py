@@ -54,7 +54,7 @@ class OwnSession:
         """
         while not self._connection.released.is_set():
             yield from self.look()
-            self._connection.wait(is_hurried=self.is_hurried)
+            self.wait()
 
     def look(self) -> Iterator[Arrival]:
         """Yield the arrivals of a round, without waiting: as many as the camera may send in it.
@@ -89,9 +89,19 @@ class OwnSession:
         is_timed = self._clock.boot() - self._began < _BEGINNING_NS or self._maker.is_by_arrival
         return is_timed or not self._connection.is_stamped
 
+    @property
+    def may_wait(self) -> bool:
+        """Tell whether the camera can have a look wait for it: OpenSSL takes in what holds no data, such as new keys,
+        for as long as any lies there."""
+        return self._connection.is_tls
+
     def fileno(self) -> int:
         """Return the number of the socket, to wait for."""
         return self._connection.fileno()
+
+    def wait(self) -> None:
+        """Wait until the next look is due, half a second at most."""
+        self._connection.wait(is_hurried=self.is_hurried)
 
     def _take_round(self) -> Iterator[Arrival]:
         allowance = self._connection.allowance

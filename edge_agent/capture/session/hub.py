@@ -1,4 +1,4 @@
-"""The one thread that reads the sockets of all cameras, about every 0.4 s.
+"""The one thread that reads the sockets of all cameras, but for those over TLS, about every 0.4 s.
 
 Owns the rounds. It waits for nothing but the next round, or for the bytes of a session whose arrivals are being timed:
 sessions are opened and closed elsewhere, and a session without room is passed over. A thread for each camera took 1.8

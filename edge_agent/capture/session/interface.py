@@ -158,7 +158,11 @@ class Session(Protocol):
 
 @runtime_checkable
 class RoundSession(Session, Protocol):
-    """A session that can be read without waiting, by the one thread that reads all of them (``session.hub``)."""
+    """A session that can be read in rounds, by the one thread that reads all such sessions (``session.hub``)."""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the camera can have a look wait for it: such a session is read by a thread of its own."""
 
     def look(self) -> Iterator[Arrival]:
         """Yield the arrivals of a round, without waiting: as many as a camera may send in it.
@@ -179,3 +183,6 @@ class RoundSession(Session, Protocol):
 
     def fileno(self) -> int:
         """Return the number of the socket."""
+
+    def wait(self) -> None:
+        """Wait until the next look is due, half a second at most; for a thread of its own."""

@@ -1,8 +1,9 @@
 """The thread of a stream that waits for its camera, so that nothing else of the stream ever has to.
 
 Owns opening, reading and closing of sessions, one at a time, and the bounded queue between a reader and whoever
-records. This thread opens and closes for as long as that takes, and reads what FFmpeg's child hands out; the sockets of
-our own reader are read by the one thread of ``session.hub``. The camera's own thread syncs, counts and stops meanwhile.
+records. This thread opens and closes for as long as that takes, and reads what FFmpeg's child hands out, and what comes
+over TLS; the other sockets of our own reader are read by the one thread of ``session.hub``. The camera's own thread
+syncs, counts and stops meanwhile.
 A disk that is slow does not move the times of arrival either.
 """
 
@@ -170,7 +171,11 @@ class Line:
             self.was_open = True
             self._changed.set()
             if isinstance(session, RoundSession):
-                hub.serve(_Seat(self, session, clock))
+                seat = _Seat(self, session, clock)
+                if session.may_wait:
+                    seat.go_round()
+                else:
+                    hub.serve(seat)
             else:
                 for arrival in session.read():
                     if not self._put(arrival, clock):
@@ -269,7 +274,7 @@ class Line:
 
 
 class _Seat:
-    """A line and its session at the hub, whose thread calls everything here."""
+    """A line and its session at the hub, whose thread calls everything here but ``go_round``."""
 
     def __init__(self, line: Line, session: RoundSession, clock: Clock) -> None:
         self._line, self._session, self._clock = line, session, clock
@@ -302,6 +307,12 @@ class _Seat:
     def hand_over(self) -> None:
         """As ``Line.hand_over``."""
         self._line.hand_over()
+
+    def go_round(self) -> None:
+        """Do as the hub does, for this session alone."""
+        while self.look():
+            self.hand_over()
+            self._session.wait()
 
 
 class Feed:

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
@@ -13,17 +14,23 @@ from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.run.gop import MAX_RECORD_NS
 from edge_agent.capture.session import hub, reader
 from edge_agent.capture.session.hub import Hub
-from edge_agent.capture.session.interface import Arrival, Endpoint
+from edge_agent.capture.session.interface import Arrival, Endpoint, RoundSession
 from edge_agent.capture.session.packet_loss import PacketLoss
 from edge_agent.capture.session.reader import HeldError, Line
+from edge_agent.media.packets import TrackTemplate
 from edge_agent.units import SECOND_NS, MonoNs, UtcNs
 from tests.support.fakes import FakeClock
+
+from ..conftest import wait_until
 
 NOW = UtcNs(1_800_000_000_000_000_000)
 
 
 class _Stream:
     """A session that has a packet whenever it is asked, and waits for nothing."""
+
+    tracks: tuple[TrackTemplate, ...] = ()
+    reorders, silence = False, ""
 
     def __init__(self) -> None:
         self.count = 0
@@ -41,7 +48,7 @@ class _Stream:
 class _RoundStream(_Stream):
     """The same, read by the hub: one packet a round."""
 
-    is_hurried = False
+    is_hurried = may_wait = False
 
     def look(self) -> Iterator[Arrival]:
         yield next(self.read())
@@ -52,8 +59,65 @@ class _RoundStream(_Stream):
     def fileno(self) -> int:
         return -1
 
+    def wait(self) -> None:
+        time.sleep(0.01)
 
-@pytest.mark.parametrize("make_stream", [_Stream, _RoundStream])
+
+def test_rounds_are_told_from_streams() -> None:
+    """Or the tests below would read all of them in the same way."""
+    assert [isinstance(each(), RoundSession) for each in (_Stream, _RoundStream)] == [False, True]
+
+
+class _EncryptedStream(_RoundStream):
+    """One that is read by a thread of its own: OpenSSL does not return while there is something that holds no data."""
+
+    may_wait = True
+    returns = threading.Event()
+
+    def look(self) -> Iterator[Arrival]:
+        assert self.returns.wait(20)
+        return super().look()
+
+
+@pytest.fixture(autouse=True)
+def openssl_returns() -> Iterator[threading.Event]:
+    _EncryptedStream.returns.set()
+    yield _EncryptedStream.returns
+    _EncryptedStream.returns.set()
+
+
+def test_camera_that_has_its_reader_wait_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, openssl_returns: threading.Event
+) -> None:
+    """A flood of new keys over TLS: the hub reads the others, and lives."""
+    openssl_returns.clear()
+    monkeypatch.setattr(reader, "open_session", lambda endpoint, *_: streams[endpoint.url])
+    streams = {"rtsps://camera/x": _EncryptedStream(), "rtsp://camera/y": _RoundStream()}
+    lines = [Line(Endpoint(url), lambda: "") for url in streams]
+    clock, hub = FakeClock(), Hub()
+    hub.start()
+    feeders = [
+        threading.Thread(target=line.serve, args=(hub, clock, PacketLoss(clock), 1.0), daemon=True) for line in lines
+    ]
+    for feeder in feeders:
+        feeder.start()
+    try:
+        wait_until(lambda: streams["rtsp://camera/y"].count >= 3)
+        assert hub.is_alive()
+        assert streams["rtsps://camera/x"].count == 0
+        openssl_returns.set()
+        wait_until(lambda: streams["rtsps://camera/x"].count >= 3)
+    finally:
+        openssl_returns.set()
+        for line in lines:
+            line.release()
+        for feeder in feeders:
+            feeder.join(10)
+        hub.close()
+    assert not any(feeder.is_alive() for feeder in feeders)
+
+
+@pytest.mark.parametrize("make_stream", [_Stream, _RoundStream, _EncryptedStream])
 def test_nothing_of_a_pause_that_ends_before_there_is_room_is_taken(
     monkeypatch: pytest.MonkeyPatch, make_stream: type[_Stream]
 ) -> None:
