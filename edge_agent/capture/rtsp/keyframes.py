@@ -7,7 +7,7 @@ because such a camera may send no other. After a loss it ends nothing by itself:
 refresh that began at an earlier one is over. Pure.
 """
 
-from edge_agent.media.bit_reader import BitReader
+from edge_agent.media.bit_reader import BitReader, add_up_bytes
 
 _RECOVERY_POINT = 6
 _RECOVERY_TYPE = bytes((_RECOVERY_POINT,))
@@ -62,8 +62,8 @@ def find_recovery_frames(nal: bytes | memoryview) -> int | None:
     at = 0
     try:
         for _ in range(_MOST_MESSAGES):
-            kind, at = _read_number(data, at)
-            length, at = _read_number(data, at)
+            kind, at = add_up_bytes(data, at)
+            length, at = add_up_bytes(data, at)
             if kind == _RECOVERY_POINT:
                 frames = BitReader(data[at : at + min(length, _MOST_HEAD_BYTES)]).exp_golomb()
                 return frames if frames < _MOST_FRAMES else None
@@ -72,11 +72,3 @@ def find_recovery_frames(nal: bytes | memoryview) -> int | None:
     except IndexError:
         pass
     return None
-
-
-def _read_number(data: bytes, at: int) -> tuple[int, int]:
-    # H.264, 7.3.2.3.1: bytes of 255 add up, and the first other byte ends the number.
-    value = 0
-    while data[at] == 0xFF:
-        value, at = value + 255, at + 1
-    return value + data[at], at + 1

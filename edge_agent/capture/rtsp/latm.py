@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from edge_agent.capture.rtsp.rtp import RtpPacket
 from edge_agent.capture.rtsp.sound_unit import MAX_SOUND_BYTES, SoundUnit
-from edge_agent.media.bit_reader import BitReader
+from edge_agent.media.bit_reader import BitReader, add_up_bytes
 
 # ISO/IEC 14496-3 table 1.18, samplingFrequencyIndex.
 _RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000, 7350)
@@ -85,13 +85,10 @@ class LatmDepacketizer:
         units: list[SoundUnit] = []
         at, samples = 0, self._config.samples
         for number in range(self._config.units):
-            size = 0
-            # Bytes of 255 add up until a smaller one ends the length.
-            while at < len(element) and element[at] == 0xFF:
-                size, at = size + 255, at + 1
-            if at >= len(element):
-                break
-            size, at = size + element[at], at + 1
+            try:
+                size, at = add_up_bytes(element, at)
+            except IndexError:
+                break  # the element ends within a length
             if at + size > len(element):
                 break
             if size:
