@@ -281,11 +281,13 @@ def test_erase_destroys_what_it_says(gateway: Gateway) -> None:
         gateway.configure({"door": door.url})
         with gateway.recorder():
             gateway.wait_for(lambda status: is_recording(status, "door.main"))
+            asked_ns = time.time_ns()
             answer = call(gateway.run_dir / "recorder/sock", "erase", camera="door")
-            erased_ns = time.time_ns()
             assert answer["erased"]["door.main"]
-            gateway.wait_for(lambda status: status["door.main"]["last_record_ns"] > erased_ns + 2 * SECOND_NS)
-    assert all(record.header.start_ns > erased_ns - 3 * SECOND_NS for record in footage_of(gateway.read("door")))
+            gateway.wait_for(lambda status: status["door.main"]["last_record_ns"] > asked_ns + 3 * SECOND_NS)
+    footage = footage_of(gateway.read("door"))
+    assert footage
+    assert all(record.header.start_ns >= asked_ns for record in footage)
 
 
 def test_pause_stops_recording_at_once(gateway: Gateway) -> None:

@@ -28,6 +28,8 @@ FIRST_RETRY_NS = 2 * SECOND_NS
 LONGEST_RETRY_NS = MINUTE_NS
 _MAYBE_UNSYNCED_NS = 5 * SECOND_NS
 """If the ring fails, records of the last so many seconds count as lost: ``sync_every`` is 4 s at most."""
+_MOST_ERASED = 16
+"""Erasures that are remembered: what was on its way when they came is in the ring, or gone, within seconds."""
 _NOT_YET = "ring is not open yet"
 _PATIENCE_S = 1.5
 """How long a person's command waits for a disk that another thread waits for: the next ring must have its turn."""
@@ -59,6 +61,7 @@ class RingSink:
         self._recent: deque[tuple[MonoNs, Draft]] = deque()
         self._lost_from: tuple[UtcNs, MonoNs] | None = None
         """By both clocks."""
+        self._erased: deque[tuple[Window | None, MonoNs]] = deque(maxlen=_MOST_ERASED)
         self._busy_since: MonoNs | None = None
 
     @property
@@ -75,6 +78,10 @@ class RingSink:
 
     def gop(self, gop: Gop) -> None:
         """Store footage."""
+        if any(_was_erased(gop, window, at) for window, at in self._erased):
+            # It was on its way while the owner destroyed what was recorded until then.
+            self.gap(Gap(gop.start_ns, gop.duration_ns, gop.boot_ns, "erased"))
+            return
         flags = FLAG_CONTINUES if gop.continues else 0
         self._store(Draft(Kind.GOP, gop.start_ns, gop.duration_ns, gop.boot_ns, gop.payload, gop.commitment, flags))
 
@@ -117,7 +124,9 @@ class RingSink:
             UnavailableError: It is not open, or its disk does not answer.
         """
         with self._patiently():
-            return self._demand().erase(window)
+            erased = self._demand().erase(window)
+            self._erased.append((window, self._clock.boot()))
+            return erased
 
     def retry(self) -> None:
         """Try at once to open a ring that failed: the fault may be mended.
@@ -303,6 +312,13 @@ class RingSink:
         if self._error and self._error != _NOT_YET:
             log.info("ring can be written again stream=%s", self._name)
         self._error, self._retry_ns = "", FIRST_RETRY_NS
+
+
+def _was_erased(gop: Gop, window: Window | None, at: MonoNs) -> bool:
+    """Tell whether footage began before an erasure that meant it."""
+    return gop.boot_ns < at and (
+        window is None or window.intersect(Window(gop.start_ns, UtcNs(gop.start_ns + gop.duration_ns))) is not None
+    )
 
 
 def _age(since: tuple[UtcNs, MonoNs]) -> tuple[MonoNs, UtcNs]:

@@ -183,6 +183,19 @@ def test_clock_that_is_set_while_the_ring_is_away_makes_no_hole(tmp_path: Path, 
     assert ("footage", None) in {span[:2] for span in stream.coverage(since)}
 
 
+@pytest.mark.parametrize("is_all", [True, False], ids=["all of it", "a span"])
+def test_what_is_on_its_way_while_the_owner_erases_does_not_come_after(tmp_path: Path, *, is_all: bool) -> None:
+    """A record that waits, for a keyframe or for a disk, is of what the owner has destroyed; it is told as that."""
+    stream = Stream(tmp_path)
+    since, clock = stream.rig.clock.utc(), stream.rig.clock
+    stream.record(10)
+    clock.run(SECOND_NS)
+    stream.sink.erase(None if is_all else Window(UtcNs(clock.utc_ns - 3 * SECOND_NS), clock.utc()))
+    clock.utc_ns, clock.boot_ns = clock.utc_ns - SECOND_NS, clock.boot_ns - SECOND_NS
+    stream.record(5)  # the first of them began before
+    assert stream.coverage(since) == [("gap", "erased", 10), ("gap", "erased", 1), ("footage", None, 4)]
+
+
 class ForgetfulDisk:
     """Loses what was not synced when a sync fails."""
 
