@@ -78,10 +78,6 @@ class RingSink:
 
     def gop(self, gop: Gop) -> None:
         """Store footage."""
-        if any(_was_erased(gop, window, at) for window, at in self._erased):
-            # It was on its way while the owner destroyed what was recorded until then.
-            self.gap(Gap(gop.start_ns, gop.duration_ns, gop.boot_ns, "erased"))
-            return
         flags = FLAG_CONTINUES if gop.continues else 0
         self._store(Draft(Kind.GOP, gop.start_ns, gop.duration_ns, gop.boot_ns, gop.payload, gop.commitment, flags))
 
@@ -222,7 +218,7 @@ class RingSink:
             if self._writer is None:
                 self._lose(record)
                 return
-            draft = _draft_run(record, self._writer) if isinstance(record, RunInfo) else record
+            draft = _draft_run(record, self._writer) if isinstance(record, RunInfo) else self._leave_out_erased(record)
             try:
                 if self._lost_from is not None:
                     self._tell_loss(self._writer, draft, self._lost_from)
@@ -235,6 +231,13 @@ class RingSink:
             except (RingError, OSError) as error:
                 self._fail(error)
                 self._lose(draft)
+
+    def _leave_out_erased(self, draft: Draft) -> Draft:
+        """Return a gap in place of footage that was on its way while the owner erased what was recorded until then."""
+        if draft.kind is not Kind.GOP or not any(_was_meant(window, at, draft) for window, at in self._erased):
+            return draft
+        self._figures.count_gap("erased", draft.duration_ns)
+        return _note(Kind.GAP, draft.start_ns, draft.boot_ns, {"reason": "erased"}, draft.duration_ns)
 
     def _remember(self, draft: Draft) -> None:
         now = self._clock.boot()
@@ -314,11 +317,10 @@ class RingSink:
         self._error, self._retry_ns = "", FIRST_RETRY_NS
 
 
-def _was_erased(gop: Gop, window: Window | None, at: MonoNs) -> bool:
-    """Tell whether footage began before an erasure that meant it."""
-    return gop.boot_ns < at and (
-        window is None or window.intersect(Window(gop.start_ns, UtcNs(gop.start_ns + gop.duration_ns))) is not None
-    )
+def _was_meant(erased: Window | None, at: MonoNs, footage: Draft) -> bool:
+    """Tell whether an erasure of a span, or of everything, meant footage that began before it."""
+    span = Window(footage.start_ns, UtcNs(footage.start_ns + footage.duration_ns))
+    return footage.boot_ns < at and (erased is None or erased.intersect(span) is not None)
 
 
 def _age(since: tuple[UtcNs, MonoNs]) -> tuple[MonoNs, UtcNs]:

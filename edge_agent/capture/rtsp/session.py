@@ -54,7 +54,7 @@ class OwnSession:
         """
         while not self._connection.released.is_set():
             yield from self.look()
-            self.wait()
+            self.wait(is_hurried=self.is_hurried)
 
     def look(self) -> Iterator[Arrival]:
         """Yield the arrivals of a round, without waiting: as many as the camera may send in it.
@@ -99,9 +99,9 @@ class OwnSession:
         """Return the number of the socket, to wait for."""
         return self._connection.fileno()
 
-    def wait(self) -> None:
-        """Wait until the next look is due, half a second at most."""
-        self._connection.wait(is_hurried=self.is_hurried)
+    def wait(self, *, is_hurried: bool) -> None:
+        """Wait until the next round, or also for bytes, if they are to be read as they come."""
+        self._connection.wait(is_hurried=is_hurried)
 
     def _take_round(self) -> Iterator[Arrival]:
         allowance = self._connection.allowance

@@ -184,5 +184,9 @@ class RoundSession(Session, Protocol):
     def fileno(self) -> int:
         """Return the number of the socket."""
 
-    def wait(self) -> None:
-        """Wait until the next look is due, half a second at most; for a thread of its own."""
+    def wait(self, *, is_hurried: bool) -> None:
+        """Wait until the next round, or for bytes, half a second at most; for a thread of its own.
+
+        Args:
+            is_hurried: Whether bytes are to be read as they come.
+        """

@@ -312,7 +312,7 @@ class _Seat:
         """Do as the hub does, for this session alone."""
         while self.look():
             self.hand_over()
-            self._session.wait()
+            self._session.wait(is_hurried=self.hurried is not None)
 
 
 class Feed:

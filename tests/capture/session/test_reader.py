@@ -50,6 +50,10 @@ class _RoundStream(_Stream):
 
     is_hurried = may_wait = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[bool] = []
+
     def look(self) -> Iterator[Arrival]:
         yield next(self.read())
 
@@ -59,7 +63,8 @@ class _RoundStream(_Stream):
     def fileno(self) -> int:
         return -1
 
-    def wait(self) -> None:
+    def wait(self, *, is_hurried: bool) -> None:
+        self.waits.append(is_hurried)
         time.sleep(0.01)
 
 
@@ -115,6 +120,25 @@ def test_camera_that_has_its_reader_wait_holds_up_no_other(
             feeder.join(10)
         hub.close()
     assert not any(feeder.is_alive() for feeder in feeders)
+
+
+def test_thread_of_its_own_does_not_spin_while_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes that nobody reads would wake it again and again."""
+    stream = _EncryptedStream()
+    stream.is_hurried = True
+    monkeypatch.setattr(reader, "open_session", lambda *_: stream)
+    monkeypatch.setattr(reader, "MOST_PACKETS", 2)
+    line, clock, hub = Line(Endpoint("rtsps://camera/x"), lambda: ""), FakeClock(), Hub()
+    feeder = threading.Thread(target=line.serve, args=(hub, clock, PacketLoss(clock), 1.0), daemon=True)
+    feeder.start()
+    try:
+        wait_until(lambda: len(stream.waits) >= 5)
+    finally:
+        line.release()
+        feeder.join(10)
+        hub.close()
+    assert stream.waits[:2] == [True, False]
+    assert not any(stream.waits[2:])
 
 
 @pytest.mark.parametrize("make_stream", [_Stream, _RoundStream, _EncryptedStream])
