@@ -45,7 +45,7 @@ REASONS = {
     "outside-hours": "not recorded by rule: outside of this camera's hours",
     "paused": "the owner paused recording",
     "storage": "the ring could not be written",
-    "erased": "the owner erased what was recorded, as this was on its way into the ring",
+    "erased": "the owner erased footage while this was still on its way into the ring",
     "recorder-stopped": "the recorder was not running",
     "internal-error": "the recorder failed in a way that it does not know; see its log",
 }

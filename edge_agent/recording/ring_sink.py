@@ -20,7 +20,7 @@ from edge_agent.capture.run.records import ClockNote, Gap, Gop, RunInfo
 from edge_agent.errors import RecordTooLargeError, RingError, RingPreparingError, UnavailableError
 from edge_agent.host.clock import Clock
 from edge_agent.recording.ring_figures import RingFigures
-from edge_agent.units import MINUTE_NS, SECOND_NS, MonoNs, UtcNs, Window
+from edge_agent.units import MINUTE_NS, SECOND_NS, ClockState, MonoNs, UtcNs, Window
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +218,11 @@ class RingSink:
             if self._writer is None:
                 self._lose(record)
                 return
-            draft = _draft_run(record, self._writer) if isinstance(record, RunInfo) else self._leave_out_erased(record)
+            draft = (
+                _draft_run(record, self._writer)
+                if isinstance(record, RunInfo)
+                else self._without_erased(record, self._writer)
+            )
             try:
                 if self._lost_from is not None:
                     self._tell_loss(self._writer, draft, self._lost_from)
@@ -232,9 +236,13 @@ class RingSink:
                 self._fail(error)
                 self._lose(draft)
 
-    def _leave_out_erased(self, draft: Draft) -> Draft:
+    def _without_erased(self, draft: Draft, writer: RingWriter) -> Draft:
         """Return a gap in place of footage that was on its way while the owner erased what was recorded until then."""
-        if draft.kind is not Kind.GOP or not any(_was_meant(window, at, draft) for window, at in self._erased):
+        if draft.kind is not Kind.GOP or not self._erased:
+            return draft
+        # Whose time is not believed goes with any window, as blocks do.
+        is_timed = writer.state_of(draft) is ClockState.SYNCHRONISED
+        if not any(_was_meant(window if is_timed else None, at, draft) for window, at in self._erased):
             return draft
         self._figures.count_gap("erased", draft.duration_ns)
         return _note(Kind.GAP, draft.start_ns, draft.boot_ns, {"reason": "erased"}, draft.duration_ns)
@@ -255,7 +263,7 @@ class RingSink:
     def _tell_loss(self, writer: RingWriter, draft: Draft, since: tuple[UtcNs, MonoNs]) -> None:
         """Store the hole that a failure made, before the first record after it."""
         # By boot time: the clock may have been set since. What began before the boot has no time of it.
-        is_of_boot = since[1] and draft.boot_ns
+        is_of_boot = bool(since[1] and draft.boot_ns)
         duration_ns = draft.boot_ns - since[1] if is_of_boot else draft.start_ns - since[0]
         if duration_ns > 0:
             boot, facts = MonoNs(max(0, draft.boot_ns - duration_ns)), {"reason": "storage"}
@@ -269,10 +277,8 @@ class RingSink:
         """Let go of a ring that failed; records that may not have been synced count as lost."""
         self._figures.failures += 1
         writer, self._writer = self._writer, None
-        if self._recent:
-            for _, draft in self._recent:
-                self._lose(draft)
-            self._recent.clear()
+        while self._recent:
+            self._lose(self._recent.popleft()[1])
         if writer is not None:
             try:
                 writer.close()

@@ -149,6 +149,41 @@ def test_what_is_recorded_after_a_long_outage_does_not_go_with_it(tmp_path: Path
     assert stream.coverage(since) == [("footage", None, 700)]
 
 
+def test_footage_of_an_unknown_time_does_not_go_with_the_hole_behind_it(tmp_path: Path) -> None:
+    """A gateway that was off for weeks wakes with the clock of then, records, and starts again before it is set."""
+    stream = Stream(tmp_path)
+    rig = stream.rig
+    for boot_id, state, away_ns in ((b"boot-of-old-time", ClockState.FLOOR_ONLY, 0), (b"boot-of-its-time", None, 40)):
+        stream.stop()
+        rig.clock.utc_ns += away_ns * DAY_NS
+        rig.clock.boot_ns, rig.boot_id = 30 * SECOND_NS, boot_id
+        rig.clock.state_now = state or ClockState.SYNCHRONISED
+        stream.start()
+        stream.record(60)
+    stream.sink.confirm_clock(rig.clock.utc_ns - rig.clock.boot_ns)
+    stream.record(60)
+    with rig.reader() as reader:
+        unknown = [page for page in reader.pages() if page.clock_state is ClockState.FLOOR_ONLY]
+    assert [bool(page.tombstone) for page in unknown] == [False]
+
+
+@pytest.mark.parametrize("minutes", [5, 15, 30])
+def test_hole_before_a_block_that_is_open_has_its_reason(tmp_path: Path, minutes: int) -> None:
+    """The run is told first, as of now, and the hole that began before it lies in the same block."""
+    stream = Stream(tmp_path)
+    stream.sink.run(RunInfo(stream.rig.clock.utc(), stream.rig.clock.boot(), {"codec": "h264"}))
+    stream.record(60)
+    stream.fault = "no such disk"
+    stream.sink._fail(DurabilityError("input/output error"))
+    hole = stream.rig.clock.utc()
+    stream.record(minutes * 60)
+    stream.fault = ""
+    stream.record(90)
+    within = Window(UtcNs(hole + 60 * SECOND_NS), UtcNs(hole + 120 * SECOND_NS))
+    with stream.rig.reader() as reader:
+        assert [(span.kind, span.reason) for span in reader.coverage(within)] == [("gap", "storage")]
+
+
 def test_run_that_began_long_ago_is_told_again_beside_what_follows(tmp_path: Path) -> None:
     """When its ring is opened anew: as of now, so that a disk that fails now and then costs one block each time."""
     stream, facts = Stream(tmp_path), {"codec": "h264"}
@@ -194,6 +229,23 @@ def test_what_is_on_its_way_while_the_owner_erases_does_not_come_after(tmp_path:
     clock.utc_ns, clock.boot_ns = clock.utc_ns - SECOND_NS, clock.boot_ns - SECOND_NS
     stream.record(5)  # the first of them began before
     assert stream.coverage(since) == [("gap", "erased", 10), ("gap", "erased", 1), ("footage", None, 4)]
+
+
+def test_erasure_means_footage_on_its_way_whose_time_is_not_believed(tmp_path: Path) -> None:
+    """Whatever span is erased, as a block of such a time goes whole."""
+    stream = Stream(tmp_path)
+    clock = stream.rig.clock
+    clock.state_now = ClockState.FLOOR_ONLY
+    stream.record(10)
+    began, boot = clock.utc(), clock.boot()
+    clock.run(SECOND_NS)
+    clock.utc_ns, clock.state_now = clock.utc_ns + 3600 * SECOND_NS, ClockState.SYNCHRONISED
+    stream.sink.erase(Window(UtcNs(clock.utc_ns - 60 * SECOND_NS), clock.utc()))
+    erased = clock.utc()
+    stream.sink.gop(Gop(began, SECOND_NS, boot, os.urandom(3000), os.urandom(32), continues=False))
+    stream.record(4)
+    footage = [span for span in stream.coverage(UtcNs(erased - 20 * SECOND_NS)) if span[0] == "footage"]
+    assert footage == [("footage", None, 4)]
 
 
 class ForgetfulDisk:

@@ -25,6 +25,8 @@ _CACHED_BLOCKS = 16
 _OPEN_BLOCK_SLACK_NS = 12 * MINUTE_NS
 """A block is closed after 10 minutes (FORMAT 7.2); the rest is for its last record."""
 _START_SLACK_NS = MINUTE_NS
+_SPAN_NS = 20 * MINUTE_NS
+"""Records of a synchronised block begin within so much of its oldest (FORMAT 7.2)."""
 _FAR = 1 << 62
 NOTE_REACH_NS = 2 * MINUTE_NS
 """So far before a window the last note about the clocks may lie: the recorder makes one every minute."""
@@ -240,7 +242,7 @@ def _guess_span(
     if entry.clock_state is ClockState.SYNCHRONISED:
         if entry.ended:
             return _FAR, -_FAR  # It holds no record.
-        start = min(entry.first_start_ns, entry.opened_utc_ns) - _START_SLACK_NS
+        start = min(entry.first_start_ns, entry.opened_utc_ns) - _SPAN_NS - _START_SLACK_NS
         return start, _FAR if following is None else max(following.opened_utc_ns, start) + _OPEN_BLOCK_SLACK_NS
     offset = offsets.get(entry.boot_id)
     if offset is None:

@@ -81,8 +81,8 @@ class RetentionMoment:
 def find_expired(index: RingIndex, moment: RetentionMoment, keep_for_ns: int, open_seq: int) -> list[int]:
     """Return the blocks whose oldest record is ``keep_for`` old, oldest first.
 
-    A block without a believable time is aged by boot time in its own boot; in a later one it is as old as the next
-    block that has one.
+    A block without a believable time is aged by boot time in its own boot; in a later one it is as old as the opening
+    of the next block that has one.
 
     Args:
         index: The ring's blocks.
@@ -96,7 +96,8 @@ def find_expired(index: RingIndex, moment: RetentionMoment, keep_for_ns: int, op
     for entry in reversed(index.entries()):
         if _is_timed(entry, moment.utc):
             is_old = _oldest_ns(entry) <= limit
-            later_expired = later_expired or is_old
+            # Not by its oldest record: that may be a hole which began when footage of an earlier boot ended.
+            later_expired = later_expired or entry.opened_utc_ns <= limit
         elif entry.boot_id == moment.boot_id:
             # Boot time counts suspended hours too and cannot be set: in its own boot it ages any
             # block.

@@ -176,7 +176,7 @@ class RingWriter:
                 f"record too large: ring={self._disk.name} bytes={length} most={self._superblock.max_payload_bytes}"
             )
         size = record_bytes(length)
-        state = self._state_of(draft)
+        state = self.state_of(draft)
         with _FailureMark(self):
             block = self._block
             if block is not None and self._must_close(block, draft, size, state):
@@ -271,7 +271,7 @@ class RingWriter:
         boot = self._clock.boot()
         self._retention.confirm(UtcNs(boot + offset_ns), boot)
 
-    def _state_of(self, draft: Draft) -> ClockState:
+    def state_of(self, draft: Draft) -> ClockState:
         """Return the clock's state for a record: that of now, but floor-only if the clock was set since it was timed.
 
         The time since boot dates such a record.
@@ -291,7 +291,8 @@ class RingWriter:
         is_full = block.offset + size > self._superblock.block_bytes
         # The span that the next page tells is that of synchronised records: an erasure could not find others by it.
         is_untimed = block.clock_state is ClockState.SYNCHRONISED and state is not ClockState.SYNCHRONISED
-        is_apart = block.timed and abs(draft.start_ns - block.oldest_ns) > BLOCK_SPAN_NS
+        is_timed = block.timed and state is ClockState.SYNCHRONISED
+        is_apart = is_timed and abs(draft.start_ns - block.oldest_ns) > BLOCK_SPAN_NS
         return is_full or is_untimed or is_apart or self._clock.boot() - block.opened_boot_ns >= BLOCK_OPEN_NS
 
     def _close_block(self) -> None:

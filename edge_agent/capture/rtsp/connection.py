@@ -334,7 +334,9 @@ class RtspConnection:
     def wait(self, *, is_hurried: bool) -> None:
         """Wait until the next round, or also for bytes, if they are to be read as they come."""
         if is_hurried:
-            select.select([self._socket], [], [], _STEP_S)
+            poller = select.poll()  # ``select`` takes no descriptor above 1023
+            poller.register(self._socket, select.POLLIN)
+            poller.poll(_STEP_S * 1000)
         else:
             self.released.wait(ROUND_NS / SECOND_NS)
 

@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 _ROUND_S = 0.4
 """A wake-up costs more than the bytes that it reads (docs/performance.md). Meanwhile the kernel notes when bytes came,
 and keeps them: at 20 Mbit/s a megabyte."""
-_GATHER_S = 0.005
-"""Who is woken by bytes lets so much time pass before the next ones: else a camera that sends them one by one has all
-sockets asked 12,000 times a second."""
+GATHER_S = 0.005
+"""So long it pauses after bytes have woken it: a camera that sends them one by one would have it ask all sockets 12,000
+times a second."""
 HUNG_S = 10.0
 """A round takes milliseconds: if it takes so long, nothing of any camera is read, and the process is to begin anew."""
 
@@ -108,7 +108,7 @@ class Hub:
                 due = time.monotonic() + _ROUND_S
             self._look(None if is_round else ready)
             if not is_round:
-                time.sleep(_GATHER_S)
+                time.sleep(GATHER_S)
             ready = self._wait(due)
 
     def _look(self, ready: set[int] | None) -> None:

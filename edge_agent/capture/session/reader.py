@@ -9,13 +9,14 @@ A disk that is slow does not move the times of arrival either.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.session.diagnosis import explain_silence
-from edge_agent.capture.session.hub import Hub
+from edge_agent.capture.session.hub import GATHER_S, Hub
 from edge_agent.capture.session.interface import Arrival, Endpoint, RoundSession, Session, size_in_memory
 from edge_agent.capture.session.opening import open_session
 from edge_agent.capture.session.packet_loss import PacketLoss
@@ -274,7 +275,7 @@ class Line:
 
 
 class _Seat:
-    """A line and its session at the hub, whose thread calls everything here but ``go_round``."""
+    """A line and its session, as the hub's thread looks at them, or ``go_round`` in the stream's own."""
 
     def __init__(self, line: Line, session: RoundSession, clock: Clock) -> None:
         self._line, self._session, self._clock = line, session, clock
@@ -313,6 +314,7 @@ class _Seat:
         while self.look():
             self.hand_over()
             self._session.wait(is_hurried=self.hurried is not None)
+            time.sleep(GATHER_S)
 
 
 class Feed:
