@@ -1,4 +1,4 @@
-"""Reads the header of a NAL unit bit by bit (H.264 7.2 and 9.1, H.265 7.2 and 9.2). Pure."""
+"""Numbers as headers of codecs have them: in bits (H.264 7.2 and 9.1, H.265 7.2 and 9.2), or in bytes. Pure."""
 
 import re
 

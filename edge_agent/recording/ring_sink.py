@@ -312,7 +312,7 @@ class RingSink:
             return
         try:
             if self._last_run is not None:
-                # As of now: by its beginning, which may be weeks ago, its block would go at once.
+                # As of now: by its beginning, which may be weeks ago, it would take a block of its own (FORMAT 7.2).
                 run = replace(self._last_run, start_ns=self._clock.utc(), boot_ns=self._clock.boot())
                 self._writer.append(_draft_run(run, self._writer))
         except (RingError, OSError) as error:

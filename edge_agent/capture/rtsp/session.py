@@ -91,8 +91,8 @@ class OwnSession:
 
     @property
     def may_wait(self) -> bool:
-        """Tell whether the camera can have a look wait for it: OpenSSL takes in what holds no data, such as new keys,
-        for as long as any lies there."""
+        """Tell whether the camera can hold up a look: OpenSSL takes in records without data, such as new keys, for as
+        long as any lies there."""
         return self._connection.is_tls
 
     def fileno(self) -> int:

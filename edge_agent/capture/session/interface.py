@@ -162,7 +162,7 @@ class RoundSession(Session, Protocol):
 
     @property
     def may_wait(self) -> bool:
-        """Whether the camera can have a look wait for it: such a session is read by a thread of its own."""
+        """Whether a camera can hold up a look: then a thread of the session's own reads it."""
 
     def look(self) -> Iterator[Arrival]:
         """Yield the arrivals of a round, without waiting: as many as a camera may send in it.
