@@ -21,12 +21,14 @@ _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PR_SET_NAME = 15
 """Numbers of <linux/prctl.h> and <sys/mman.h>, which Python does not name."""
 # glibc's mallopt. One heap per thread and blocks of a megabyte that are kept for later cost the recorder 35 MB at
-# eight cameras; with two heaps, and large blocks given back at once, at most a twentieth of its time. Reading a clip
-# back to back would take twice as long so: faulting the same megabytes in again costs more than decrypting them.
+# eight cameras; with two heaps, and large blocks given back at once, at most a twentieth of its time.
 # A record (1 MiB at most) is no large block: faulting it in anew took an eighth of the time that a camera's thread
-# takes, and keeping the place of a few of them costs 4 MB.
-_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES = -3, 2 << 20
-_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES = -1, 4 << 20
+# takes, and keeping the place of a few of them costs 4 MB. Reading a clip back to back is another matter: faulting the
+# same megabytes in again cost the releaser an eighth of a bundle's time, also with what glibc chooses by itself.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+_GIVING_BYTES = 2 << 20, 4 << 20
+"""A block of so many bytes goes back when it is freed; so many free bytes at a heap's end go back."""
+_KEEPING_BYTES = 32 << 20, 32 << 20
 _M_ARENA_MAX, _ARENAS = -8, 2
 
 
@@ -66,7 +68,8 @@ def harden(*, gives_memory_back: bool = True) -> None:
     Call it when everything is imported.
 
     Args:
-        gives_memory_back: Large blocks go back to the kernel at once: for a process that works a little at a time.
+        gives_memory_back: Large blocks go back to the kernel at once: for a process that works a little at a time. Else
+            they stay, for one that takes the same megabytes again and again for a while.
     """
     hide_memory()
     libc = ctypes.CDLL(None)
@@ -74,10 +77,10 @@ def harden(*, gives_memory_back: bool = True) -> None:
     # Imported modules stay: the garbage collector would look through all of it again for a few hundred packets.
     gc.freeze()
     if hasattr(libc, "mallopt"):  # another C library does without
+        block_bytes, end_bytes = _GIVING_BYTES if gives_memory_back else _KEEPING_BYTES
         libc.mallopt(_M_ARENA_MAX, _ARENAS)
-        if gives_memory_back:
-            libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
-            libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, block_bytes)
+        libc.mallopt(_M_TRIM_THRESHOLD, end_bytes)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
-"""Writes to a file from a thread of its own, while the caller makes the next bytes.
+"""Writes to a file, and hashes, from a thread of its own, while the caller makes the next bytes.
 
-Owns the order of the bytes, the bound on those that wait, and the error of a write, which the caller gets.
+Owns the order of the bytes, their digest, the bound on those that wait, and the error of a write, which the caller
+gets.
 """
 
+import hashlib
 import queue
 import threading
 from typing import TYPE_CHECKING
@@ -31,6 +33,9 @@ class WriteBehind:
         self._held_bytes = 0
         self._queue: queue.Queue[bytes | None] = queue.Queue(_MOST_PARTS)
         self._error: BaseException | None = None
+        self._digest = hashlib.sha256()
+        self.size = 0
+        """Bytes that are written to ``out``."""
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
 
     def __enter__(self) -> "WriteBehind":
@@ -44,6 +49,11 @@ class WriteBehind:
         if self._held_bytes >= _PART_BYTES:
             self._hand_over()
         return len(data)
+
+    @property
+    def sha256(self) -> bytes:
+        """SHA-256 of what is written to ``out``; of all of it once the block has ended."""
+        return self._digest.digest()
 
     def flush(self) -> None:
         """Do nothing: only the end of the block tells that all is written."""
@@ -70,5 +80,7 @@ class WriteBehind:
             if self._error is None:
                 try:
                     self._out.write(part)
+                    self._digest.update(part)
+                    self.size += len(part)
                 except BaseException as error:
                     self._error = error

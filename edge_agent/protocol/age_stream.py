@@ -5,7 +5,6 @@ Without the header no key opens the payload: for that reason a revocation during
 Header ‖ payload is a stock age file (C2SP ``age``).
 """
 
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,7 +57,6 @@ class _Splitter:
         self._out, self._header_inside = out, header_inside
         self._head: bytearray | None = bytearray()
         self.header = b""
-        self.digest, self.size = hashlib.sha256(), 0
         self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
@@ -75,8 +73,6 @@ class _Splitter:
         except BaseException as error:
             self.error = error
             raise
-        self.digest.update(data)
-        self.size += len(data)
         return length
 
     def flush(self) -> None:
@@ -108,13 +104,10 @@ def seal_stream(
     out: "SupportsWrite[bytes]",
     *,
     header_inside: bool = False,
-) -> tuple[bytes, bytes, int]:
+) -> bytes:
     """Encrypt pieces to age recipients and write the payload, or the whole age file where ``header_inside``.
 
-    A piece is done with when the next one is asked for.
-
-    Returns:
-        The header, and SHA-256 and length of the written bytes.
+    Returns the header. A piece is done with when the next one is asked for.
 
     Raises:
         EvidenceError: A recipient is not one of age's.
@@ -127,7 +120,7 @@ def seal_stream(
         pyrage.encrypt_io(io.BufferedReader(source, _BUFFER_BYTES), splitter, keys)
     except Exception as error:
         raise source.error or splitter.error or EdgeAgentError(f"cannot encrypt: {error}") from error
-    return splitter.header, splitter.digest.digest(), splitter.size
+    return splitter.header
 
 
 def _parse_recipient(text: str) -> "pyrage.x25519.Recipient":

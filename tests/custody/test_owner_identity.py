@@ -34,7 +34,7 @@ def test_the_pair_fits_and_the_secret_is_the_owners_alone(made: Path) -> None:
 def test_stock_age_opens_what_is_sealed_to_the_owner(made: Path, tmp_path: Path) -> None:
     """Header and payload put together, the identity's file and the passphrase are all that the owner needs."""
     payload = io.BytesIO()
-    header, _, _ = seal_stream(iter([b"a bundle"]), [load_recipient(made)], payload)
+    header = seal_stream(iter([b"a bundle"]), [load_recipient(made)], payload)
     (tmp_path / "bundle.age").write_bytes(header + payload.getvalue())
     plain = age.decrypt(tmp_path / "bundle.age", identity=identity_path(made), passphrase=PASSPHRASE)
     assert plain == b"a bundle"

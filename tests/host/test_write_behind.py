@@ -1,6 +1,7 @@
 """Bytes written behind arrive whole and in order, and an error of writing reaches the caller."""
 
 import errno
+import hashlib
 import io
 import os
 import random
@@ -29,7 +30,7 @@ class _FullDisk:
 
 @pytest.mark.parametrize("size", [0, 1, _PART_BYTES - 1, _PART_BYTES, 10 * _PART_BYTES + 3])
 def test_all_bytes_arrive_in_order(size: int) -> None:
-    """All bytes are in the file when the block ends, in the order of writing, however they were cut."""
+    """All bytes are in the file when the block ends, in the order of writing, and digest and size are theirs."""
     cuts = random.Random(size)
     data, out, at = cuts.randbytes(size), io.BytesIO(), 0
     with WriteBehind(out) as behind:
@@ -38,6 +39,8 @@ def test_all_bytes_arrive_in_order(size: int) -> None:
             assert behind.write(data[at : at + step]) == len(data[at : at + step])
             at += step
     assert out.getvalue() == data
+    assert behind.size == size
+    assert behind.sha256 == hashlib.sha256(data).digest()
 
 
 def test_error_ends_the_writing() -> None:

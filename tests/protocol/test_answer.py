@@ -85,9 +85,7 @@ def test_all_refusals_have_one_size(seq, at, requester):
 def test_the_largest_answer_fits():
     """As many cameras as a request may name, with headers for three recipients, go into one answer."""
     recipients = [pyrage.x25519.Identity.generate().to_public() for _ in range(3)]
-    headers = [
-        seal_stream(iter([b"x"]), [str(each) for each in recipients], io.BytesIO())[0] for _ in range(MAX_CAMERAS)
-    ]
+    headers = [seal_stream(iter([b"x"]), [str(each) for each in recipients], io.BytesIO()) for _ in range(MAX_CAMERAS)]
     files = tuple(
         dataclasses.replace(FILE, camera=f"{index:0>32}", upload=f"{index:u>32}", age_header=header)
         for index, header in enumerate(headers)

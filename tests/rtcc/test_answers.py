@@ -1,6 +1,7 @@
 """Answers at the RTCC: a gateway is believed for its own answers to our own requests, in order, and no further."""
 
 import dataclasses
+import hashlib
 import io
 import time
 
@@ -104,7 +105,8 @@ def test_header_and_payload_make_a_stock_age_file(home, send, gateway, tmp_path,
     """The upload opens with the key that came in the answer; a byte more or less, and it is not assembled."""
     recipient = home.recipients()["evidence"]
     payload = io.BytesIO()
-    header, sha256, size = seal_stream(iter([b"the bundle"]), [recipient], payload)
+    header = seal_stream(iter([b"the bundle"]), [recipient], payload)
+    sha256, size = hashlib.sha256(payload.getvalue()).digest(), len(payload.getvalue())
     send(0, Status.DELIVERED, files=(DeliveredFile("door", file.upload, sha256, size, header),))
     delivery = load_delivery(home, file.upload)
     with pytest.raises(EvidenceError, match="not here"):

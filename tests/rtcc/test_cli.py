@@ -1,5 +1,6 @@
 """The command `rtcc`: from an empty folder to a signed request, each command as typed, each mistake in words."""
 
+import hashlib
 import io
 import json
 import os
@@ -137,7 +138,8 @@ def delivered(made, applicant, tmp_path):
     home.write_request(jti, b"{}")
     gateway = enrol(home, applicant.csr, NOW).gateway
     upload = upload_name(gateway, jti, "door")
-    header, sha256, size = seal_stream(iter([b"no bundle"]), [home.recipients()["evidence"]], payload)
+    header = seal_stream(iter([b"no bundle"]), [home.recipients()["evidence"]], payload)
+    sha256, size = hashlib.sha256(payload.getvalue()).digest(), len(payload.getvalue())
     files = (DeliveredFile("door", upload, sha256, size, header),)
     answer = Answer(gateway, home.settings.iss, jti, 0, NOW, Status.DELIVERED, files=files)
     take(home, f"rtcc/1/gw/{gateway}/res", encode_answer(answer, applicant.gateway))

@@ -129,10 +129,10 @@ def build(
     # An error in `out` ends the clip child now, not at some collection.
     with closing(assembly.pieces()) as pieces, WriteBehind(out) as behind:
         recipients = [each.age for each in facts.recipients]
-        header, sha256, size = seal_stream(pieces, recipients, behind, header_inside=mandate.has_header_inside)
+        header = seal_stream(pieces, recipients, behind, header_inside=mandate.has_header_inside)
     return BundleInfo(
-        sha256=sha256,
-        size=size,
+        sha256=behind.sha256,
+        size=behind.size,
         age_header=header,
         delivered=tuple(Window(UtcNs(start), UtcNs(end)) for start, end, _ in assembly.delivered),
         gaps=tuple(DeliveredGap(UtcNs(start), UtcNs(end), reason) for start, end, reason in assembly.gaps),
