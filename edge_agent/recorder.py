@@ -81,11 +81,13 @@ class Recorder:
         self._views = PictureWatches(config, self._triggers, clock)
         pauses = Pauses(folder / "pauses.json", boot_id)
         used_orders = UsedOrders(folder / "orders.json")
-        self._mirrors = Mirrors(now=lambda: clock.utc() if clock.state() is ClockState.SYNCHRONISED else None)
         self._sensors = SensorPublisher(f"edge_agent_{keys.load_public('recorder').public_bytes_raw().hex()[:8]}")
         pins = KnownRingIds(folder / "rings.json")
         ring_keys = RingKeys(keys.load_public("vault"), keys.load_private("recorder"))
         self._rings = RingOpener(config, ring_keys, clock, boot_id, pins, self._stop)
+        self._mirrors = Mirrors(
+            now=lambda: clock.utc() if clock.state() is ClockState.SYNCHRONISED else None, ring_id=self._rings.ring_id
+        )
         rules = HoldRules(pauses, self._triggers, clock)
         self._streams = Streams(config, clock, self._rings, self._sources, self._views, rules)
         self._status = RecorderStatus(boot_id, clock, self._streams, self._mirrors, self._views, self._triggers)

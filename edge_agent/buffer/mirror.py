@@ -37,27 +37,44 @@ class RingMirror:
         self._source, self._target = source, target
         self._copied: dict[int, bytes] = {}
         """By block: the digest of the page that was copied last, of blocks that are whole in the copy."""
+        self._left: tuple[int, ...] = ()
+        """How the copy's file was left: disks that take turns each have their own."""
 
-    def bring_up(self) -> int:
+    def bring_up(self, ring_id: bytes | None = None) -> int:
         """Copy what is new or erased since; return how many blocks were touched. Durable on return.
 
+        Args:
+            ring_id: The one ring that may be copied; None takes the one that is there.
+
         Raises:
-            RingError: One of the two cannot be read or written.
+            RingError: One of the two cannot be read or written, or another ring lies there.
             OSError: The same.
         """
         if not self._target.parent.is_dir():
             raise RingError(f"mirror's folder is missing: {self._target.parent}", "is the disk mounted?")
         with FileDisk.open(self._source) as source:
             loaded = read_superblock(source)
+            if ring_id not in (None, loaded.superblock.ring_id):
+                # Its copy would take the place of the right one's, which may be all that is left of it.
+                raise RingError(f"another ring lies at this path: path={self._source}")
             index = RingIndex(source, loaded.superblock)
             index.load()
             if not self._is_copy_of(loaded.superblock):
                 self._copied.clear()
                 make_file(self._target, loaded.superblock, loaded.raw, None, reserve=False)
             with FileDisk.open(self._target, writable=True) as target:
+                if self._look() != self._left:
+                    self._copied.clear()
                 if not self._copied:
                     self._recognise(index, target)
-                return sum(self._copy(index, target, entry) for entry in index.entries())
+                touched = sum(self._copy(index, target, entry) for entry in index.entries())
+                self._left = self._look()
+                return touched
+
+    def _look(self) -> tuple[int, ...]:
+        """Return what tells the copy's file from that of another disk, and from itself once somebody wrote to it."""
+        found = self._target.stat()
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
     def list_older(self) -> list[Path]:
         """Return the copies that were set aside; OSError if the folder cannot be read."""

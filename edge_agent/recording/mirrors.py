@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +55,16 @@ class Mirrors:
     Args:
         every_s: Between two rounds.
         now: Returns the time; None while the clock is not believed, and then nothing expires.
+        ring_id: Returns the id of a stream's ring, which alone is copied; None if that is not known.
     """
 
-    def __init__(self, every_s: float = EVERY_S, now: Callable[[], UtcNs | None] = lambda: None) -> None:
-        self._every_s, self._now = every_s, now
+    def __init__(
+        self,
+        every_s: float = EVERY_S,
+        now: Callable[[], UtcNs | None] = lambda: None,
+        ring_id: Callable[[str], bytes | None] = lambda _: None,
+    ) -> None:
+        self._every_s, self._now, self._ring_id = every_s, now, ring_id
         self._wake, self._stop = threading.Event(), threading.Event()
         self._lock = threading.Condition()
         self._mirrors: dict[str, _Mirror] = {}
@@ -144,7 +151,7 @@ class Mirrors:
     def _bring_up(self, name: str, mirror: _Mirror) -> None:
         began_s, before, trouble = time.monotonic(), mirror.trouble, ""
         try:
-            self._work(mirror)
+            self._work(name, mirror)
         except (RingError, OSError) as error:
             trouble = str(error)
         except Exception as error:
@@ -164,9 +171,18 @@ class Mirrors:
         elif before and not trouble:
             log.info("ring is mirrored again stream=%s", name)
 
-    def _work(self, mirror: _Mirror) -> None:
-        if not mirror.is_idle or mirror.paths[0].exists():
-            mirror.copy.bring_up()
+    def _work(self, name: str, mirror: _Mirror) -> None:
+        try:
+            if not mirror.is_idle or mirror.paths[0].exists():
+                mirror.copy.bring_up(self._ring_id(name))
+        except (RingError, OSError):
+            # What was set aside goes all the same: its time is over, or its room is what the copy lacks.
+            with suppress(RingError, OSError):
+                self._drop_older(mirror)
+            raise
+        self._drop_older(mirror)
+
+    def _drop_older(self, mirror: _Mirror) -> None:
         now = self._now()
         if mirror.erase_asked_s:
             mirror.copy.drop_older(None)

@@ -85,8 +85,10 @@ class RingCommands:
             # An enabled camera has its sink, paused or not: its ring has one writer only.
             if not each.enabled and camera in ("*", each.id):
                 for quality in each.qualities:
-                    if config.ring_path(each.id, quality).exists():
-                        chosen.append((f"{each.id}.{quality}", partial(self._erase_idle, each, quality)))
+                    name = f"{each.id}.{quality}"
+                    # A ring that is away is chosen too: what cannot be erased is told.
+                    if config.ring_path(each.id, quality).exists() or self._rings.ring_id(name) is not None:
+                        chosen.append((name, partial(self._erase_idle, each, quality)))
         if not chosen:
             named = "any camera" if camera == ALL else f"{config.demand_camera(str(camera)).id}: it is switched off"
             raise UsageError(f"nothing is recorded of {named}")

@@ -23,6 +23,8 @@ class Pin:
 
     ring_id: bytes
     path: Path
+    moves_to: Path | None = None
+    """Where a move of it that has begun brings it; a part of it may be there."""
 
 
 class KnownRingIds:
@@ -39,7 +41,12 @@ class KnownRingIds:
         try:
             found = json.loads(read_regular(path))
             self._pins = {
-                str(name): Pin(bytes.fromhex(pin["ring_id"]), Path(pin["path"])) for name, pin in found.items()
+                str(name): Pin(
+                    bytes.fromhex(pin["ring_id"]),
+                    Path(pin["path"]),
+                    Path(pin["moves_to"]) if "moves_to" in pin else None,
+                )
+                for name, pin in found.items()
             }
         except FileNotFoundError:
             # No ring was ever opened here: the first one of each name is believed.
@@ -65,7 +72,11 @@ class KnownRingIds:
                 self._save({other: pin for other, pin in self._pins.items() if other != name})
 
     def _save(self, pins: dict[str, Pin]) -> None:
-        kept = {name: {"ring_id": pin.ring_id.hex(), "path": str(pin.path)} for name, pin in pins.items()}
+        kept = {
+            name: {"ring_id": pin.ring_id.hex(), "path": str(pin.path)}
+            | ({"moves_to": str(pin.moves_to)} if pin.moves_to is not None else {})
+            for name, pin in pins.items()
+        }
         try:
             write_small_file(self._path, json.dumps(kept, indent=1).encode())
         except OSError as error:

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.buffer.ring import create_ring, load_superblock, wipe_ring
-from edge_agent.buffer.write.resize import move_ring, needs_move
+from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.index import RingIndex
+from edge_agent.buffer.ring import create_ring, load_superblock, read_superblock, wipe_ring
+from edge_agent.buffer.write.resize import move_ring, needs_move, undo_move
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
@@ -26,6 +28,8 @@ _AT_ONCE_S = 0.5
 """How long an opening waits for a step that is usually instant: making a ring where the file system can reserve
 space."""
 _TELL_EVERY_NS = 30 * SECOND_NS
+_MOST_STEPS = 4
+"""More than there are: taken back, moved, and resized once more."""
 
 
 class RingOpener:
@@ -65,8 +69,9 @@ class RingOpener:
             RingError: Another ring lies there, none does, or it cannot be opened; message and hint name the mend.
         """
         name = f"{camera.id}.{quality}"
-        path, pin = self._config.ring_path(camera.id, quality), self._pins.find(name)
-        self._prepare(name, camera, quality, path, pin)
+        path = self._config.ring_path(camera.id, quality)
+        self._prepare(name, camera, quality, path)
+        pin = self._pins.find(name)
         writer = RingWriter.open(
             path,
             keys=self._keys,
@@ -93,18 +98,25 @@ class RingOpener:
         """Forget which ring belonged to a stream: the owner means the one that is there, or a new one."""
         self._pins.forget(name)
 
-    def _prepare(self, name: str, camera: Camera, quality: QualityName, path: Path, pin: Pin | None) -> None:
-        preparation = self._preparations.get(name)
-        if preparation is None:
-            work = self._find_work(name, camera, quality, path, pin)
-            if work is None:
-                return
-            preparation = self._preparations[name] = _Preparation(name, work, self._clock, self._stop)
-        if not preparation.wait(_AT_ONCE_S):
-            raise RingPreparingError(preparation.describe())
-        del self._preparations[name]
-        if preparation.error is not None:
-            raise preparation.error
+    def ring_id(self, name: str) -> bytes | None:
+        """Return the id of a stream's ring; None if whatever ring is there is the one."""
+        pin = self._pins.find(name)
+        return None if pin is None else pin.ring_id
+
+    def _prepare(self, name: str, camera: Camera, quality: QualityName, path: Path) -> None:
+        # One step may lead to another: a move that is not wanted any more is taken back before the next one begins.
+        for _ in range(_MOST_STEPS):
+            preparation = self._preparations.get(name)
+            if preparation is None:
+                work = self._find_work(name, camera, quality, path, self._pins.find(name))
+                if work is None:
+                    return
+                preparation = self._preparations[name] = _Preparation(name, work, self._clock, self._stop)
+            if not preparation.wait(_AT_ONCE_S):
+                raise RingPreparingError(preparation.describe())
+            del self._preparations[name]
+            if preparation.error is not None:
+                raise preparation.error
 
     def _find_work(
         self, name: str, camera: Camera, quality: QualityName, path: Path, pin: Pin | None
@@ -112,6 +124,8 @@ class RingOpener:
         size_bytes = self._config.ring_size_bytes(camera, quality)
         block_bytes = self._config.buffer.block_size_bytes
         source = path
+        if pin is not None and pin.moves_to not in (None, path):
+            return lambda _: self._take_back(name, pin)
         if pin is not None and pin.path != path and pin.path.exists() and not path.exists():
             source = pin.path
         if source.exists():
@@ -121,14 +135,7 @@ class RingOpener:
             if source == path and not needs_move(path, size_bytes, block_bytes):
                 return None
             log.warning("ring is moved stream=%s from=%s to=%s bytes=%d", name, source, path, size_bytes)
-            return lambda progress: move_ring(
-                source,
-                path,
-                size_bytes=size_bytes,
-                block_bytes=block_bytes,
-                recorder_key=self._keys.recorder_key,
-                progress=progress,
-            )
+            return lambda progress: self._move(name, pin, source, path, (size_bytes, block_bytes), progress)
         # A disk that is not mounted leaves an empty folder: a ring made there would fill the system's disk.
         if pin is not None:
             raise RingError(
@@ -146,6 +153,41 @@ class RingOpener:
             progress=progress,
         )
 
+    def _move(
+        self,
+        name: str,
+        pin: Pin | None,
+        source: Path,
+        target: Path,
+        sizes: tuple[int, int | None],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Move a ring; where it goes is durable before the first block is given back, and where it is at the end."""
+
+        def note(at: Path, moves_to: Path | None) -> None:
+            if pin is not None:
+                self._pins.remember(name, Pin(pin.ring_id, at, moves_to))
+
+        move_ring(
+            source,
+            target,
+            size_bytes=sizes[0],
+            block_bytes=sizes[1],
+            recorder_key=self._keys.recorder_key,
+            progress=progress,
+            on_begin=lambda: note(source, target),
+        )
+        note(target, None)
+
+    def _take_back(self, name: str, pin: Pin) -> None:
+        """Make one ring of a ring whose move broke off, before it is opened or moved elsewhere."""
+        assert pin.moves_to is not None
+        whole = undo_move(pin.path, pin.moves_to)
+        _check_id(whole, pin.ring_id)
+        if whole != pin.path and pin.path.exists():
+            _drop_copy(pin.path, pin.ring_id)
+        self._pins.remember(name, Pin(pin.ring_id, whole))
+
 
 def _check_id(path: Path, ring_id: bytes) -> None:
     """Raise RingError if another ring lies at a path."""
@@ -162,8 +204,15 @@ def _drop_copy(path: Path, ring_id: bytes) -> None:
     """Destroy what a kill left of a ring at the place that it was moved from."""
     try:
         _check_id(path, ring_id)
+        with FileDisk.open(path) as disk:
+            index = RingIndex(disk, read_superblock(disk).superblock)
+            index.load()
     except RingError:
         # Another ring, or none that can be read: not ours to destroy.
+        return
+    # A move leaves no page behind. Somebody has copied the ring, perhaps long ago, and this may be the newer one.
+    if index.entries():
+        log.error("ring's former place holds footage of it and is left alone path=%s", path)
         return
     wipe_ring(path)
 

@@ -52,6 +52,45 @@ def test_an_erased_block_is_erased_in_the_mirror(mirrored):
     assert read(rig, f"second/{rig.path.name}") == []
 
 
+def test_disks_that_take_turns_are_each_brought_up(rig: Rig):
+    """One disk here, one elsewhere, exchanged now and then: what was erased meanwhile goes from each, and none lags."""
+    here, away, mount = (rig.folder / name for name in ("here", "away", "mount"))
+    rig.create(blocks=40)
+    writer, mirror = rig.writer(), RingMirror(rig.path, mount / rig.path.name)
+    for disk in (here, away):
+        disk.mkdir()
+    away.rename(mount)
+    rig.record(writer, 40)
+    mirror.bring_up()
+    mount.rename(away)
+    here.rename(mount)
+    rig.record(writer, 40)
+    mirror.bring_up()
+    assert len(read(rig, f"mount/{rig.path.name}")) == 80
+    writer.erase(None)
+    rig.record(writer, 10)
+    mirror.bring_up()
+    mount.rename(here)
+    away.rename(mount)
+    mirror.bring_up()
+    assert len(read(rig, f"mount/{rig.path.name}")) == 10
+
+
+def test_another_ring_than_the_one_that_is_known_is_not_copied(mirrored):
+    """The recorder refuses what lies there: the copy of the right ring, perhaps its last one, stays where it is."""
+    rig, mirror = mirrored
+    rig.record(rig.writer(), 40)
+    known = load_superblock(rig.path).ring_id
+    mirror.bring_up(known)
+    footage = read(rig, f"second/{rig.path.name}")
+    rig.path.unlink()
+    rig.create(blocks=8)
+    with pytest.raises(RingError, match="another ring"):
+        mirror.bring_up(known)
+    assert read(rig, f"second/{rig.path.name}") == footage != []
+    assert mirror.list_older() == []
+
+
 def test_a_new_process_copies_nothing_twice(mirrored):
     """After a restart the pages in the copy tell which blocks are whole: a large ring is not copied again."""
     rig, mirror = mirrored

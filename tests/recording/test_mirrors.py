@@ -35,7 +35,7 @@ class Copy:
     def __init__(self, *_paths):
         self.does, self.rounds, self.dropped = lambda: None, 0, []
 
-    def bring_up(self):
+    def bring_up(self, _ring_id):
         self.does()
         self.rounds += 1
 
@@ -81,7 +81,7 @@ def test_a_second_disk_that_does_not_answer_is_told(run):
 def test_a_copy_that_was_never_brought_up_is_told(run, monkeypatch):
     """Before the first round is over there is no mirror."""
     hangs = threading.Event()
-    monkeypatch.setattr(Copy, "bring_up", lambda self: hangs.wait(20))
+    monkeypatch.setattr(Copy, "bring_up", lambda *_: hangs.wait(20))
     mirrors, _ = run(60)
     try:
         assert mirrors.facts("door.main")["mirror"] == "not copied yet"
@@ -114,7 +114,9 @@ def test_an_erasure_reaches_the_mirror_of_every_camera(run, tmp_path, name):
     assert copies[name].rounds
     assert set(copies[name].dropped) == {None}
     copies[name].does = lambda: (_ for _ in ()).throw(OSError(5, "Input/output error"))
+    copies[name].dropped.clear()
     (told,) = mirrors.erase([name, "other.main"]).items()
+    assert copies[name].dropped == [None]  # what was set aside is gone, though the copy fails
     assert told[0] == f"{name} mirror"
     assert "Input/output error" in told[1]
     copies[name].does = copies[name].dropped.clear

@@ -43,6 +43,30 @@ def test_a_mirror_that_is_not_erased_is_named() -> None:
     assert sorted(asked) == ["door.main", "yard.main"]
 
 
+def test_a_ring_that_is_away_is_named(tmp_path: Path) -> None:
+    """Of a camera that is switched off, on a disk that is not mounted: its mirror is asked, and the answer tells it."""
+
+    class Away:
+        def ring_id(self, name: str) -> bytes | None:
+            return bytes(16) if name == "shed.main" else None
+
+        def open(self, *_: object) -> None:
+            raise RingError("ring is not there")
+
+    text = "".join(f"  - {{id: {name}, url: 'rtsp://a/d', enabled: false}}\n" for name in ("shed", "never"))
+    config = parse_config(f"cameras:\n{text}buffer: {{dir: {tmp_path}}}\n", "t", tmp_path)
+    asked: list[str] = []
+
+    def mirrors(names: object) -> dict[str, str]:
+        asked.extend(cast(list[str], names))
+        return {}
+
+    commands = RingCommands(lambda: config, dict, cast(RingOpener, Away()), mirrors)
+    answer = commands.erase({"camera": "*"}, Peer(0, 0, 0))
+    assert answer == {"erased": {}, "failed": {"shed.main": "ring is not there"}}
+    assert asked == ["shed.main"]
+
+
 class FailedSink:
     """A ring that another one has taken the place of, until that is accepted."""
 

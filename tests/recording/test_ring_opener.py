@@ -1,18 +1,23 @@
 """From a stream to its ring: ids decide, not paths; a changed size or place is followed; a kill is gone on from."""
 
 import json
+import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_agent.buffer.disk import FileDisk
+from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES
 from edge_agent.buffer.read.check import check_ring
 from edge_agent.buffer.ring import read_superblock
+from edge_agent.buffer.write import resize
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.buffer.write.writer_settings import RingKeys
-from edge_agent.errors import EdgeAgentError, RingError, RingPreparingError
+from edge_agent.errors import DurabilityError, EdgeAgentError, RingError, RingPreparingError
 from edge_agent.recording.ring_ids import KnownRingIds, Pin
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.settings.gateway import Config, parse_config
@@ -164,7 +169,11 @@ def test_copy_that_a_kill_left_at_the_old_place_is_destroyed(house: House) -> No
     """Killed between the new name and the removal of the old one: the next start removes it."""
     house.record()
     old = house.path
-    left = old.read_bytes()
+    left = bytearray(old.read_bytes())
+    with FileDisk.open(old) as disk:
+        superblock = read_superblock(disk).superblock
+    at = SUPERBLOCK_COPIES * PAGE_BYTES
+    left[at : at + superblock.blocks * PAGE_BYTES] = bytes(superblock.blocks * PAGE_BYTES)
     house.dir = house.folder / "elsewhere"
     moving = house.opener()
     pins = (house.folder / "recorder" / "rings.json").read_bytes()
@@ -173,6 +182,183 @@ def test_copy_that_a_kill_left_at_the_old_place_is_destroyed(house: House) -> No
     old.write_bytes(left)
     house.open().close()
     assert not old.exists()
+
+
+def test_copy_that_somebody_else_made_does_not_cost_the_newer_one(house: House) -> None:
+    """Copied by hand while recording went on, or a mirror that lags: the ring it was copied from is not destroyed."""
+    drafts = house.record(20)
+    second = house.folder / "second"
+    second.mkdir()
+    shutil.copy(house.path, second / house.path.name)
+    drafts += house.record(40)
+    first = house.path
+    house.dir = second
+    house.open().close()
+    house.dir = first.parent
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+@pytest.fixture
+def full_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], None]]:
+    """Make the disk that a ring moves to full after so many blocks; what is returned frees it."""
+    real = resize.copy_block
+
+    def fill(blocks: int) -> Callable[[], None]:
+        left = [blocks]
+
+        def copy(*args: Any) -> int:
+            if not left[0]:
+                raise DurabilityError("write failed: No space left on device")
+            left[0] -= 1
+            return real(*args)
+
+        monkeypatch.setattr(resize, "copy_block", copy)
+        return lambda: monkeypatch.setattr(resize, "copy_block", real)
+
+    return fill
+
+
+FullAfter = Callable[[int], Callable[[], None]]
+
+
+def test_broken_move_is_taken_back_with_its_wish(house: House, full_after: FullAfter) -> None:
+    """The new disk is full, and the owner puts the old place back: what was moved, the newest footage, comes back."""
+    drafts = house.record(60)
+    home, house.dir = house.dir, house.folder / "small"
+    free = full_after(4)
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    away, house.dir = house.path, home
+    house.open().close()
+    house.assert_whole()
+    assert house.payloads() == [draft.payload for draft in drafts]
+    assert not list(away.parent.iterdir())
+
+
+def test_broken_taking_back_goes_on(house: House, full_after: FullAfter) -> None:
+    """A kill while it is taken back costs nothing either."""
+    drafts = house.record(60)
+    home, house.dir = house.dir, house.folder / "small"
+    free = full_after(4)
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    free = full_after(2)
+    house.dir = home
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    house.open().close()
+    house.assert_whole()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_broken_resize_goes_along_to_another_place(house: House, full_after: FullAfter) -> None:
+    """A resize that broke off, and then another place: both parts go there."""
+    drafts = house.record(60)
+    house.size = "24MiB"
+    free = full_after(4)
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    house.dir = house.folder / "larger"
+    house.open().close()
+    house.assert_whole()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_complete_copy_of_a_broken_move_is_the_ring(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when the copy was complete and the old file empty, and wanted at the old place again: nothing is lost."""
+    drafts = house.record(60)
+    home, house.dir = house.dir, house.folder / "second"
+    monkeypatch.setattr(resize, "_take_name", lambda *_: (_ for _ in ()).throw(DurabilityError("killed")))
+    with pytest.raises(RingError, match="killed"):
+        house.open()
+    monkeypatch.undo()
+    house.dir = home
+    house.open().close()
+    house.assert_whole()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_part_that_is_away_is_waited_for(house: House, full_after: FullAfter) -> None:
+    """The disk with the newest footage is not there: nothing is recorded over the rest, and the hint names the disk."""
+    drafts = house.record(60)
+    home, house.dir = house.dir, house.folder / "small"
+    free = full_after(4)
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    disk, house.dir = house.dir, home
+    disk.rename(house.folder / "unplugged")
+    with pytest.raises(RingError, match="a part of the ring is not there") as caught:
+        house.open()
+    assert "Is its disk mounted?" in caught.value.hint
+    (house.folder / "unplugged").rename(disk)
+    house.open().close()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_what_was_erased_does_not_come_back_from_a_broken_move(house: House, full_after: FullAfter) -> None:
+    """An erasure after a move that was taken back holds when the ring moves there after all."""
+    house.record(60)
+    home, away = house.dir, house.folder / "small"
+    free = full_after(4)
+    house.dir = away
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    house.dir = home
+    writer = house.open()
+    writer.erase(None)
+    writer.close()
+    house.dir = away
+    house.open().close()
+    assert house.payloads() == []
+
+
+def test_place_that_changes_during_a_move_is_followed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload while a ring moves: it ends, and the ring goes to the place that counts now."""
+    drafts, home = house.record(60), house.dir
+    real, go = resize.copy_block, threading.Event()
+
+    def copy(*args: Any) -> int:
+        go.wait(20)
+        return real(*args)
+
+    monkeypatch.setattr(resize, "copy_block", copy)
+    opener = house.opener()
+    house.dir = house.folder / "elsewhere"
+    house.dir.mkdir()
+    opener.change(house.config)
+    with pytest.raises(RingPreparingError):
+        opener.open(house.config.cameras[0], "main")
+    house.dir = home
+    opener.change(house.config)
+    go.set()
+    house.open(opener).close()
+    house.open().close()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_size_without_room_moves_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size that the disk does not have is refused before a block is given back, and can be taken back."""
+    drafts = house.record(60)
+
+    class Small:
+        f_bavail, f_frsize = 1, 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda _: Small)
+    before, house.size = house.size, "800MiB"
+    with pytest.raises(RingError, match="no space for the ring") as caught:
+        house.open()
+    assert "Nothing was moved" in caught.value.hint
+    assert [each.name for each in house.dir.iterdir()] == [house.path.name]
+    house.size = before
+    house.open().close()
+    house.assert_whole()
+    assert house.payloads() == [draft.payload for draft in drafts]
 
 
 def test_stopped_move_goes_on_at_the_next_start(house: House) -> None:

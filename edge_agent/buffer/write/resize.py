@@ -25,6 +25,7 @@ from edge_agent.buffer.ring import (
     make_file,
     read_superblock,
     rewrite_superblock,
+    wipe_ring,
 )
 from edge_agent.errors import IntegrityError, RingError
 from edge_agent.host.atomic_file import sync_folder
@@ -33,6 +34,8 @@ from edge_agent.host.regular_file import open_regular
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".moving"
+_STAT_BLOCK_BYTES = 512
+"""Of ``st_blocks`` (stat(2))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class MoveInfo:
 
 def needs_move(path: Path, size_bytes: int, block_bytes: int | None = None) -> bool:
     """Tell whether a ring has another size than is wanted, or a move of it was interrupted."""
-    if path.with_name(path.name + _SUFFIX).exists():
+    if _making(path).exists():
         return True
     superblock = load_superblock(path)
     if superblock.state is State.EXCERPT:
@@ -81,6 +84,7 @@ def move_ring(
     recorder_key: Ed25519PrivateKey,
     block_bytes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> MoveInfo:
     """Move a ring to another place, another size, or both; call it again after a kill and it goes on.
 
@@ -94,21 +98,74 @@ def move_ring(
         recorder_key: Signs the new superblock.
         block_bytes: Size of a block if the configuration names one; None lets the ring choose.
         progress: Called with blocks done and blocks in all.
+        on_begin: Called once the new file is there, before the old one gives anything back: the time to note where it
+            goes, for ``undo_move``.
 
     Raises:
         RingBusyError: A recorder has it open.
         RingError: It cannot be done; the message says why. Moved footage stays readable in one of the two files.
     """
-    making = target.with_name(target.name + _SUFFIX)
+    making = _making(target)
     if not source.exists() and making.exists():
         raise RingError(f"ring to be moved is gone: path={source}", hint=f"Its newest blocks are in {making}.")
     with FileDisk.open(source, writable=True) as old:
-        info = _fill(old, source, making, (size_bytes, block_bytes), recorder_key, progress)
-        # The superblocks stay: a kill from here on finds an empty source, and the whole ring in the target.
-        superblock = read_superblock(old).superblock
-        # FORMAT 7.10, step 4: the keys of the blocks left behind go with these pages.
-        old.pwrite(bytes(superblock.blocks * PAGE_BYTES), SUPERBLOCK_COPIES * PAGE_BYTES)
-        old.fdatasync()
+        info = _fill(old, source, making, (size_bytes, block_bytes), recorder_key, progress, on_begin)
+        _empty(old)
+    _take_name(source, making, target)
+    log.info("ring moved ring=%s blocks=%d left_behind=%d", target.name, info.blocks_kept, info.blocks_left_behind)
+    return info
+
+
+def undo_move(source: Path, target: Path) -> Path:
+    """Bring a ring whose move broke off back into one file, because it is wanted elsewhere now; return its path.
+
+    Call it again after a kill and it goes on. What was copied is copied back, unless the copy is complete: then the
+    move is ended, and the ring is at ``target``.
+
+    Raises:
+        RingBusyError: A recorder has it open.
+        RingError: It cannot be done; the footage stays readable in the two files.
+    """
+    making = _making(target)
+    if not making.exists():
+        if source != target and target.exists():
+            return target
+        raise RingError(
+            f"a part of the ring is not there: path={making}",
+            hint="Its move broke off, and the newest footage is in that file. Is its disk mounted?",
+        )
+    with FileDisk.open(source, writable=True) as old, FileDisk.open(making, writable=True) as new:
+        ring, begun = read_superblock(old).superblock, read_superblock(new).superblock
+        if begun.ring_id != ring.ring_id:
+            raise RingError(f"another ring is being moved there: path={making}", hint="Move that file away first.")
+        is_complete = begun.state is State.READY
+        if is_complete:
+            _empty(old)
+        else:
+            _copy_back(RingIndex(old, ring), RingIndex(new, begun))
+    if is_complete:
+        _take_name(source, making, target)
+        return target
+    wipe_ring(making)
+    log.warning("ring's move was taken back path=%s", source)
+    return source
+
+
+def _making(target: Path) -> Path:
+    return target.with_name(target.name + _SUFFIX)
+
+
+def _empty(old: FileDisk) -> None:
+    """FORMAT 7.10, step 4: the keys of the blocks left behind go with these pages.
+
+    The superblocks stay: a kill from here on finds an empty source, and the whole ring in the target.
+    """
+    superblock = read_superblock(old).superblock
+    old.pwrite(bytes(superblock.blocks * PAGE_BYTES), SUPERBLOCK_COPIES * PAGE_BYTES)
+    old.fdatasync()
+
+
+def _take_name(source: Path, making: Path, target: Path) -> None:
     # Step 5. The new superblock says `ready` already (step 3): whichever name a crash leaves, the
     # ring is whole.
     making.rename(target)
@@ -117,8 +174,15 @@ def move_ring(
     if source != target:
         source.unlink()
         sync_folder(source.parent)
-    log.info("ring moved ring=%s blocks=%d left_behind=%d", target.name, info.blocks_kept, info.blocks_left_behind)
-    return info
+
+
+def _copy_back(old: RingIndex, new: RingIndex) -> None:
+    """Copy every block to where it was; its page is there still, and a page that is another by now stays."""
+    old.load()
+    new.load()
+    for entry in new.entries():
+        if old.find(entry.seq) is not None and old.read_page(entry.seq) == new.read_page(entry.seq):
+            copy_block(new, old.disk, old.superblock, entry.seq)
 
 
 def _fill(
@@ -128,22 +192,41 @@ def _fill(
     sizes: tuple[int, int | None],
     recorder_key: Ed25519PrivateKey,
     progress: Callable[[int, int], None] | None,
+    on_begin: Callable[[], None],
 ) -> MoveInfo:
     superblock = read_superblock(old).superblock
     if superblock.recorder_public != recorder_key.public_key().public_bytes_raw():
         raise RingError(f"ring was made with another recorder key: ring={old.name}")
     planned = _plan(superblock, *sizes)
     if not making.exists():
+        _demand_room(source, making, planned.file_bytes)
         make_file(making, planned, sign_superblock(planned, recorder_key), None, reserve=False)
     with FileDisk.open(making, writable=True) as new:
         begun = read_superblock(new).superblock
         if begun.ring_id != superblock.ring_id:
             raise RingError(f"another ring is being moved here: path={making}", hint="Move that file away first.")
+        on_begin()
         # A move that an earlier start began is finished first, in its size; the size asked for now comes with the next
         # start.
         kept, left = _copy_newest(RingIndex(old, superblock), source, RingIndex(new, begun), progress)
         _finish(new, making, begun, recorder_key)
     return MoveInfo(replace(begun, state=State.READY), kept, left)
+
+
+def _demand_room(source: Path, making: Path, size_bytes: int) -> None:
+    """Raise RingError if the new file has no room: once blocks were given back, another size could not be asked for."""
+    try:
+        there, here = os.statvfs(making.parent), source.stat()
+        room_bytes = there.f_bavail * there.f_frsize
+        if making.parent.stat().st_dev == here.st_dev:
+            room_bytes += here.st_blocks * _STAT_BLOCK_BYTES
+    except OSError as error:
+        raise RingError(f"cannot move ring: path={making}: {error.strerror}", hint_for(error)) from error
+    if size_bytes > room_bytes:
+        raise RingError(
+            f"no space for the ring: path={making} size={size_bytes} room={room_bytes}",
+            hint="Nothing was moved. Give the ring a size for which there is room.",
+        )
 
 
 def _copy_newest(
