@@ -104,13 +104,17 @@ class EventListener:
         with self._lock:
             if self._stop.is_set():
                 return False
-            child = self._child = subprocess.Popen(
-                [sys.executable, "-m", self._module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                errors="replace",
-            )
+            try:
+                child = self._child = subprocess.Popen(
+                    [sys.executable, "-m", self._module],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                )
+            except OSError as error:  # no process, memory or descriptor is left: there may be one later
+                log.warning("event listener cannot be started module=%s: %s", self._module, error.strerror)
+                return False
         assert child.stdin is not None
         assert child.stdout is not None
         has_listened = False

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 KEEPALIVE_S = 30
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_PAUSE_S = 60
+SESSION_EXPIRY_S = 120
+"""So long the broker keeps events for us; an older one would begin a recording of nothing."""
 MAX_PACKET_BYTES = 64 << 10
 """A broker that keeps to MQTT 5 (3.1.2.11.4) leaves out a longer message; no trigger's payload is so long."""
 MAX_MEMORY_BYTES = 64 << 20
@@ -58,7 +60,7 @@ class MqttTriggers:
 
     Args:
         broker: Where to connect.
-        client_id: Unique at that broker.
+        client_id: Unique at that broker. Another listener under the same id goes on with what waits there.
         triggers: The topics and payloads to listen for.
         tell: Takes why no events come, for people; an empty text once they can. Each time there is news.
 
@@ -101,7 +103,11 @@ class MqttTriggers:
         """Connect in the background."""
         wishes = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         wishes.MaximumPacketSize = MAX_PACKET_BYTES
-        self._client.connect_async(self._broker.host, self._broker.port, KEEPALIVE_S, properties=wishes)
+        # MQTT 5, 3.1.2.11.2: events that are sent at QoS 1 wait at the broker while the line, or this process, is away.
+        wishes.SessionExpiryInterval = SESSION_EXPIRY_S
+        self._client.connect_async(
+            self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=False, properties=wishes
+        )
         self._client.loop_start()
 
     def close(self) -> None:

@@ -35,6 +35,10 @@ class _Line:
         self._clock = clock
         self.state, self.detail, self.since = "starting", "", clock.utc()
 
+    def begin(self) -> None:
+        """Note that another listener takes over."""
+        self.state, self.detail, self.since = "starting", "", self._clock.utc()
+
     def tell(self, trouble: str) -> None:
         """Note why no events come; an empty text for that they do."""
         state = "trouble" if trouble else "listening"
@@ -60,6 +64,9 @@ class Triggers:
         """By the camera that is listened to; the home's broker is under no name."""
         self._lines: dict[str, list[_Line]] = {}
         self._home_line = _Line(clock)
+        # One for the life of this process: while a listener is exchanged for another, the broker keeps their events. No
+        # other process has it: a broker ends the older of two connections with one id (MQTT 5, 3.1.4).
+        self._client_id = f"edge-agent-{secrets.token_hex(6)}"
         for camera in config.cameras:
             self._add(camera)
         self._listen_mqtt()
@@ -83,6 +90,7 @@ class Triggers:
             listener = self._listeners.pop(_HOME, None)
             if listener is not None:
                 listener.close()
+            self._home_line.begin()
             self._listen_mqtt()
             if _HOME in self._listeners:
                 self._listeners[_HOME].start()
@@ -152,8 +160,7 @@ class Triggers:
             broker |= {"username": login.username, "password": login.password}
         settings = {
             "broker": broker,
-            # A fresh one: a broker ends the older of two connections with one id (MQTT 5, 3.1.4).
-            "client_id": f"edge-agent-{secrets.token_hex(6)}",
+            "client_id": self._client_id,
             "triggers": [{"topic": trigger.topic, "payload": trigger.payload} for trigger, _ in topics],
         }
         fires, module = [fire for _, fire in topics], "edge_agent.capture.home_mqtt_child"

@@ -1,10 +1,13 @@
 """Event-only cameras: recorded on a trigger, never otherwise, never too often."""
 
 import contextlib
+import errno
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
@@ -286,6 +289,71 @@ def test_message_without_end_ends_the_child_and_not_the_listening() -> None:
         finally:
             listener.close()
     assert "the listening process ended; it is started again" in told
+
+
+def test_listener_outlives_a_machine_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process can be started for once: the events of a camera must not end with it."""
+    real, calls, told = subprocess.Popen, list[object](), list[str]()
+
+    def start(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(*args, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    listener = EventListener("tests.capture.talker", {}, [lambda: None] * 8, told.append)
+    listener.start()
+    try:
+        wait_until(lambda: "" in told)
+    finally:
+        listener.close()
+
+
+@pytest.mark.peer
+def test_event_during_a_cut_of_the_line_is_not_lost(broker_port: int) -> None:
+    """The broker goes on and the line to it is away for a moment: what was sent at QoS 1 comes when it is back."""
+    told, fired, pairs, cut = list[str](), list[int](), list[tuple[socket.socket, socket.socket]](), threading.Event()
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                target.sendall(data)
+
+    def serve(front: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                one, _ = front.accept()
+                if cut.is_set():
+                    one.close()
+                    continue
+                other = socket.create_connection(("127.0.0.1", broker_port))
+                pairs.append((one, other))
+                for pair in ((one, other), (other, one)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as front:
+        threading.Thread(target=serve, args=(front,), daemon=True).start()
+        triggers = [TopicTrigger("door", b"ON", lambda: fired.append(1))]
+        broker = HomeBroker("127.0.0.1", front.getsockname()[1])
+        listener = MqttTriggers(broker, "edge-agent-test", triggers, told.append)
+        sender = paho.Client(CallbackAPIVersion.VERSION2)
+        sender.connect("127.0.0.1", broker_port)
+        sender.loop_start()
+        listener.start()
+        try:
+            wait_until(lambda: told == [""])
+            cut.set()
+            for one in [each for pair in pairs for each in pair]:
+                one.shutdown(socket.SHUT_RDWR)
+            wait_until(lambda: len(told) == 2)
+            sender.publish("door", "ON", qos=1).wait_for_publish(5)
+            cut.clear()
+            wait_until(lambda: fired == [1], 20)
+        finally:
+            listener.close()
+            sender.disconnect()
+            sender.loop_stop()
 
 
 def test_child_that_says_anything_is_borne() -> None:

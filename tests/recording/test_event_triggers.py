@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_agent.capture.event_listener import EventListener
 from edge_agent.custody.credentials import Login
+from edge_agent.demo.broker import find_free_port, find_mosquitto, start_mosquitto
+from edge_agent.host.clock import SystemClock
 from edge_agent.recording import event_triggers
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.reader_memory import ReaderMemory
@@ -12,6 +17,7 @@ from edge_agent.recording.reload import find_changes
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import parse_config
 from edge_agent.units import UtcNs
+from tests.peers.wait import wait_until
 from tests.support.fakes import FakeClock
 
 BASE = """
@@ -107,3 +113,42 @@ def test_a_login_that_is_missing_ends_nothing_and_is_told(listeners, tmp_path):
         assert triggers.facts(camera)["events"] == "trouble"
         assert triggers.facts(camera)["events_detail"] == "no such credentials: home"
     assert triggers.facts("shed") == {}
+
+
+TWO = """
+home_broker: {{host: 127.0.0.1, port: {port}}}
+cameras:
+  - {{id: door, url: "rtsp://127.0.0.1/a", record: on_event, triggers: [{{kind: mqtt, topic: door}}]}}
+  - {{id: yard, url: "rtsp://127.0.0.1/b", record: on_event, triggers: [{{kind: mqtt, topic: {topic}}}]}}
+"""
+
+
+@pytest.mark.peer
+def test_a_reload_of_another_camera_loses_no_event(tmp_path, monkeypatch):
+    """The listener is exchanged for another; what happens meanwhile waits at the broker, and the status says so."""
+    monkeypatch.setattr(event_triggers, "EventListener", EventListener)
+    port = find_free_port()
+    (tmp_path / "home.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    before, after = (parse_config(TWO.format(port=port, topic=topic), "t", tmp_path) for topic in ("yard", "garden"))
+    sources = Sources({}, tmp_path, None, ReaderMemory(tmp_path / "readers.json", lambda: UtcNs(0)))
+    broker = start_mosquitto(find_mosquitto(), tmp_path / "home.conf", (port,))
+    triggers = Triggers(before, {}, sources, SystemClock())
+    sender = paho.Client(CallbackAPIVersion.VERSION2)
+    sender.connect("127.0.0.1", port)
+    sender.loop_start()
+    triggers.start()
+    try:
+        wait_until(lambda: triggers.facts("door")["events"] == "listening")
+        gate = triggers.gate_of("door")
+        triggers.change(after, {}, find_changes(before, {}, after, {}))
+        assert triggers.gate_of("door") is gate
+        assert triggers.facts("door")["events"] == "starting"
+        for _ in range(5):
+            sender.publish("door", "ON", qos=1).wait_for_publish(5)
+        wait_until(lambda: gate.events == 5)
+    finally:
+        triggers.close()
+        sender.disconnect()
+        sender.loop_stop()
+        broker.terminate()
+        broker.wait(10)

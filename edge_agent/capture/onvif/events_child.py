@@ -128,7 +128,7 @@ class PullPoint:
             DeviceError: It has ended.
         """
         if self._has_listened:
-            self._notifications.ask_anew()
+            self._notifications.end_first()
         lease = Lease(point.left_s, time.monotonic())
         while not self._stop.is_set():
             self._get_on()
@@ -142,17 +142,21 @@ class PullPoint:
             if lease.is_due(time.monotonic()):
                 with contextlib.suppress(DeviceError):
                     lease.extend(device.renew(point, LIFETIME), time.monotonic())
-            if lease.is_ending(time.monotonic()):
-                return
             shortest = FULL_PULL_S if found else EMPTY_PULL_S
             self._stop.wait(max(0.0, began + shortest - time.monotonic()))
+            # After the wait: a camera whose pull points always end soon would be asked for new ones without pause.
+            if lease.is_ending(time.monotonic()):
+                return
 
     def _take(self, found: Sequence[tuple[str, Any]]) -> None:
-        for topic, message in found:
-            if self._notifications.begins(topic, message):
-                for number, wanted in enumerate(self._topics):
-                    if wanted.lower() in topic.lower():
-                        self._fire(number)
+        begun = [topic.lower() for topic, message in found if self._notifications.begins(topic, message)]
+        if not found:
+            # All that was so when we asked has been told: what is told from now on has begun meanwhile.
+            self._notifications.end_first()
+        # Once for each trigger: of the number of messages in an answer the camera alone decides.
+        for number, wanted in enumerate(self._topics):
+            if any(wanted.lower() in topic for topic in begun):
+                self._fire(number)
 
     def close(self) -> None:
         """Give the pull point back while another thread may still wait at it; nothing may be asked afterwards."""

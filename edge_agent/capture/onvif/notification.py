@@ -21,16 +21,16 @@ _MOST_STATES = 1000
 class Notifications:
     """Tells which notifications are events that begin. Remembers the states of one camera.
 
-    The state that a camera tells at the first question is old news and no event. When it is asked
-    anew because a pull point ended, a state that has become true in between is one.
+    The state that a camera tells at the first question is old news and no event. When it has told all of them, or is
+    asked anew because a pull point ended, a state that was never told and is so has begun in between, and is one.
     """
 
     def __init__(self) -> None:
         self._states: dict[tuple[str, str], bool] = {}
         self._is_first = True
 
-    def ask_anew(self) -> None:
-        """Take in that a pull point has ended: a state that is told from now on was not seen to begin."""
+    def end_first(self) -> None:
+        """Take in that the first answer is whole: a state that is told from now on was not seen to begin."""
         self._is_first = False
 
     def begins(self, topic: str, message: Any) -> bool:

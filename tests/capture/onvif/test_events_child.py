@@ -4,12 +4,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import pytest
 
 from edge_agent.capture.event_listener import EventListener
-from edge_agent.capture.onvif.events_child import EMPTY_PULL_S, FULL_PULL_S, PATIENCE_S
+from edge_agent.capture.onvif.device import Device, EventSubscription
+from edge_agent.capture.onvif.events_child import EMPTY_PULL_S, FULL_PULL_S, PATIENCE_S, PullPoint
 from tests.capture.conftest import wait_until
+from tests.capture.onvif.test_notification import MOTION, message
 from tests.peers.onvif_camera import OnvifCamera, OnvifSettings
 
 pytestmark = pytest.mark.peer
@@ -173,3 +176,59 @@ def test_answer_that_drips_for_ever_is_given_up() -> None:
     with OnvifCamera(OnvifSettings(drips=True)) as camera, listening(camera, "Motion", told=told, patience_s=3):
         wait_until(lambda: len(camera.pull_points) > 1)
     assert "the listening process ended; it is started again" in told
+
+
+class Asked:
+    """A camera whose answers to pulls are these, and then nothing, until it has been pulled so often."""
+
+    def __init__(self, answers: list[list[tuple[str, Any]]], stop: threading.Event, left_s: float = 3600.0) -> None:
+        self._answers, self._stop, self._left_s = answers, stop, left_s
+        self.pull_points = 0
+
+    def connect(self) -> None:
+        """It is there."""
+
+    def subscribe(self, _lifetime: str) -> EventSubscription:
+        self.pull_points += 1
+        return EventSubscription("http://127.0.0.1/", [], 3600.0)
+
+    def unsubscribe(self, _point: EventSubscription) -> None:
+        """It has enough of them."""
+
+    def renew(self, *_: object) -> float:
+        return self._left_s
+
+    def pull(self, _point: EventSubscription, _wait_s: float) -> tuple[list[tuple[str, Any]], float]:
+        if not self._answers:
+            self._stop.set()
+            return [], self._left_s
+        return self._answers.pop(0), self._left_s
+
+
+def pull_from(answers: list[list[tuple[str, Any]]], left_s: float = 3600.0) -> tuple[list[int], int]:
+    """Return which triggers fired, and how many pull points were made."""
+    stop, fired = threading.Event(), list[int]()
+    camera = Asked(answers, stop, left_s)
+    PullPoint(lambda: cast(Device, camera), ["Motion", "Tamper"], fired.append, stop).listen()
+    return fired, camera.pull_points
+
+
+def test_property_that_is_made_later_is_an_event() -> None:
+    """A detector makes a property for each person: its first word comes long after the first question, and is news."""
+    told_first = [(MOTION, message("Initialized", IsMotion="true"))]
+    person = [("tns1:RuleEngine/FieldDetector/Motion", message("Initialized", IsInside="true"))]
+    assert pull_from([told_first, person])[0] == []
+    assert pull_from([told_first, [], person])[0] == [0]
+
+
+def test_camera_does_not_choose_how_often_a_trigger_fires() -> None:
+    """An answer with thousands of messages is one event for each trigger that it fits."""
+    flood = [(MOTION, message("Changed", IsMotion="true"))] * 5000 + [("tns1:Tamper", message("Changed", State="1"))]
+    assert pull_from([flood])[0] == [0, 1]
+
+
+def test_pull_points_that_always_end_soon_are_not_made_without_pause() -> None:
+    """It grants an hour and says with each answer that ten seconds are left."""
+    began = time.monotonic()
+    _, pull_points = pull_from([[]] * 3, left_s=10.0)
+    assert pull_points <= 1 + (time.monotonic() - began) / EMPTY_PULL_S

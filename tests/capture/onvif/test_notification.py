@@ -61,7 +61,7 @@ def test_state_that_changed_between_two_pull_points_is_an_event(before: str | No
     notifications = Notifications()
     if before is not None:
         notifications.begins(MOTION, message("Initialized", IsMotion=before))
-    notifications.ask_anew()
+    notifications.end_first()
     assert notifications.begins(MOTION, message("Initialized", IsMotion=now)) == begins
 
 
