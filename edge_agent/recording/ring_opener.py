@@ -182,11 +182,10 @@ class RingOpener:
     def _take_back(self, name: str, pin: Pin) -> None:
         """Make one ring of a ring whose move broke off, before it is opened or moved elsewhere."""
         assert pin.moves_to is not None
-        whole = undo_move(pin.path, pin.moves_to)
-        _check_id(whole, pin.ring_id)
-        if whole != pin.path and pin.path.exists():
+        undo_move(pin.path, pin.moves_to, lambda whole: self._pins.remember(name, Pin(pin.ring_id, whole)))
+        now = self._pins.find(name)
+        if now is not None and now.path != pin.path:
             _drop_copy(pin.path, pin.ring_id)
-        self._pins.remember(name, Pin(pin.ring_id, whole))
 
 
 def _check_id(path: Path, ring_id: bytes) -> None:

@@ -254,6 +254,61 @@ def test_broken_taking_back_goes_on(house: House, full_after: FullAfter) -> None
     assert house.payloads() == [draft.payload for draft in drafts]
 
 
+@pytest.mark.parametrize("place", ["small", ""])
+@pytest.mark.parametrize("killed_at", ["wipe", "remember"])
+def test_taking_back_may_be_killed_at_its_end(
+    house: House, full_after: FullAfter, monkeypatch: pytest.MonkeyPatch, place: str, killed_at: str
+) -> None:
+    """Between the last block that is copied back, the memory of it, and the end of the other file."""
+    drafts = house.record(60)
+    home, size = house.dir, house.size
+    house.dir, house.size = (house.folder / place, size) if place else (home, "24MiB")
+    free = full_after(4)
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    house.dir, house.size = (home, size) if place else (house.folder / "other", size)
+
+    def fail(*_: object) -> None:
+        raise RingError("killed")
+
+    with monkeypatch.context() as patch:
+        if killed_at == "wipe":
+            patch.setattr(resize, "wipe_ring", fail)
+        else:
+            patch.setattr(KnownRingIds, "remember", fail)
+        with pytest.raises(RingError, match="killed"):
+            house.open()
+    for _ in range(2):
+        house.open().close()
+        house.assert_whole()
+        assert house.payloads() == [draft.payload for draft in drafts]
+
+
+@pytest.mark.parametrize("size", ["8MiB", "24MiB"])
+def test_end_of_a_broken_move_may_be_killed(house: House, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    """The copy was complete, and the kill came before that was remembered; then the ring is wanted elsewhere."""
+    drafts = house.record(60)
+    house.size = size
+    if size == "8MiB":
+        house.dir = house.folder / "second"
+    real = KnownRingIds.remember
+
+    def fail(pins: KnownRingIds, name: str, pin: Pin) -> None:
+        if pin.moves_to is None:
+            raise RingError("killed")
+        real(pins, name, pin)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KnownRingIds, "remember", fail)
+        with pytest.raises(RingError, match="killed"):
+            house.open()
+    house.dir = house.folder / "third"
+    house.open().close()
+    house.assert_whole()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
 def test_broken_resize_goes_along_to_another_place(house: House, full_after: FullAfter) -> None:
     """A resize that broke off, and then another place: both parts go there."""
     drafts = house.record(60)

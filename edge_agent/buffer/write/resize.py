@@ -116,11 +116,17 @@ def move_ring(
     return info
 
 
-def undo_move(source: Path, target: Path) -> Path:
-    """Bring a ring whose move broke off back into one file, because it is wanted elsewhere now; return its path.
+def undo_move(source: Path, target: Path, on_end: Callable[[Path], None]) -> None:
+    """Bring a ring whose move broke off back into one file, because it is wanted elsewhere now.
 
     Call it again after a kill and it goes on. What was copied is copied back, unless the copy is complete: then the
-    move is ended, and the ring is at ``target``.
+    move is ended.
+
+    Args:
+        source: The ring as it was.
+        target: Where the move was to bring it.
+        on_end: Called with the path at which the ring is whole: the time to note that. What is left of the other file
+            goes after that, and nothing of the ring is in it by then.
 
     Raises:
         RingBusyError: A recorder has it open.
@@ -128,41 +134,42 @@ def undo_move(source: Path, target: Path) -> Path:
     """
     making = _making(target)
     if not making.exists():
-        if source != target and target.exists():
-            return target
-        raise RingError(
-            f"a part of the ring is not there: path={making}",
-            hint="Its move broke off, and the newest footage is in that file. Is its disk mounted?",
-        )
+        if not target.exists():
+            raise RingError(
+                f"a part of the ring is not there: path={making}",
+                hint="Its move broke off, and the newest footage is in that file. Is its disk mounted?",
+            )
+        on_end(target)  # a kill came behind the last step
+        return
     with FileDisk.open(source, writable=True) as old, FileDisk.open(making, writable=True) as new:
         ring, begun = read_superblock(old).superblock, read_superblock(new).superblock
         if begun.ring_id != ring.ring_id:
             raise RingError(f"another ring is being moved there: path={making}", hint="Move that file away first.")
         is_complete = begun.state is State.READY
-        if is_complete:
-            _empty(old)
-        else:
+        if not is_complete:
             _copy_back(RingIndex(old, ring), RingIndex(new, begun))
+        _empty(old if is_complete else new)
     if is_complete:
         _take_name(source, making, target)
-        return target
-    wipe_ring(making)
-    log.warning("ring's move was taken back path=%s", source)
-    return source
+        on_end(target)
+    else:
+        on_end(source)
+        wipe_ring(making)
+        log.warning("ring's move was taken back path=%s", source)
 
 
 def _making(target: Path) -> Path:
     return target.with_name(target.name + _SUFFIX)
 
 
-def _empty(old: FileDisk) -> None:
+def _empty(disk: FileDisk) -> None:
     """FORMAT 7.10, step 4: the keys of the blocks left behind go with these pages.
 
-    The superblocks stay: a kill from here on finds an empty source, and the whole ring in the target.
+    The superblocks stay: a kill from here on finds an empty ring here, and the whole ring in the other file.
     """
-    superblock = read_superblock(old).superblock
-    old.pwrite(bytes(superblock.blocks * PAGE_BYTES), SUPERBLOCK_COPIES * PAGE_BYTES)
-    old.fdatasync()
+    superblock = read_superblock(disk).superblock
+    disk.pwrite(bytes(superblock.blocks * PAGE_BYTES), SUPERBLOCK_COPIES * PAGE_BYTES)
+    disk.fdatasync()
 
 
 def _take_name(source: Path, making: Path, target: Path) -> None:

@@ -197,10 +197,14 @@ class PictureWatch:
         with self._changed:
             # No child before there is something to see, and none after the end.
             self._changed.wait_for(lambda: self._stopping or bool(self._waiting))
-            if not self._stopping:
+            if self._stopping:
+                return
+            try:
                 self._child = subprocess.Popen(
                     _CHILD, stdin=line.fileno(), stdout=line.fileno(), cwd=_ROOT, env=_CHILD_ENVIRONMENT
                 )
+            except OSError as error:  # no process, memory or descriptor is left: nobody answers, and it is tried again
+                log.warning("child that looks at pictures cannot be started: %s", error.strerror)
 
     def _serve(self, line: socket.socket) -> bool:
         """Hand over keyframes until the child fails or the end; tell whether it ever answered."""

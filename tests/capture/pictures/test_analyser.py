@@ -1,17 +1,21 @@
 """The child that looks at pictures, with pictures of a simulated camera; and recording that waits for motion."""
 
+import errno
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from edge_agent.capture.event_window import EventGate
+from edge_agent.capture.pictures import analyser
 from edge_agent.capture.pictures.analyser import FIRST_SKIP_NS, HEALTH_EVERY_NS, WANTS_HEALTH, PictureWatch, StreamView
 from edge_agent.capture.pictures.analyser_child import shrink_luma
 from edge_agent.capture.pictures.health import shrink
@@ -79,6 +83,28 @@ def test_killed_child_is_started_again_and_costs_no_recording(watch: PictureWatc
         before = len(recording.sink.gops)
         recording.wait_for_gops(before + 2)
     assert len(recording.sink.runs) == 1
+
+
+def test_machine_that_is_full_for_once_does_not_end_the_looking(
+    monkeypatch: pytest.MonkeyPatch, watch: PictureWatch
+) -> None:
+    """No process can be started at the first keyframe: the next child looks, and motion can be seen again."""
+    real, calls = subprocess.Popen, list[object]()
+
+    def start(*args: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += [each for each in args if each == analyser._CHILD]
+        if len(calls) == 1:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(*args, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    view = view_of("door.main")
+    with (
+        SimulatedCamera(CameraSettings(live=LiveSettings(gop=5))) as camera,
+        Recording(Endpoint(camera.url), look=Look(partial(watch.offer, view))),
+    ):
+        wait_until(lambda: view.health is not None, 20)
 
 
 def test_child_that_decodes_strangers_pictures_is_confined(watch: PictureWatch) -> None:
