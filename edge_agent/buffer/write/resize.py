@@ -109,7 +109,9 @@ def move_ring(
     if not source.exists() and making.exists():
         raise RingError(f"ring to be moved is gone: path={source}", hint=f"Its newest blocks are in {making}.")
     with FileDisk.open(source, writable=True) as old:
-        info = _fill(old, source, making, (size_bytes, block_bytes), recorder_key, progress, on_begin)
+        _begin(old, source, making, (size_bytes, block_bytes), recorder_key)
+        on_begin()
+        info = _fill(old, source, making, recorder_key, progress)
         _empty(old)
     _take_name(source, making, target)
     log.info("ring moved ring=%s blocks=%d left_behind=%d", target.name, info.blocks_kept, info.blocks_left_behind)
@@ -192,15 +194,10 @@ def _copy_back(old: RingIndex, new: RingIndex) -> None:
             copy_block(new, old.disk, old.superblock, entry.seq)
 
 
-def _fill(
-    old: FileDisk,
-    source: Path,
-    making: Path,
-    sizes: tuple[int, int | None],
-    recorder_key: Ed25519PrivateKey,
-    progress: Callable[[int, int], None] | None,
-    on_begin: Callable[[], None],
-) -> MoveInfo:
+def _begin(
+    old: FileDisk, source: Path, making: Path, sizes: tuple[int, int | None], recorder_key: Ed25519PrivateKey
+) -> None:
+    """Make the new file, empty, if it is not there from an earlier start."""
     superblock = read_superblock(old).superblock
     if superblock.recorder_public != recorder_key.public_key().public_bytes_raw():
         raise RingError(f"ring was made with another recorder key: ring={old.name}")
@@ -208,13 +205,21 @@ def _fill(
     if not making.exists():
         _demand_room(source, making, planned.file_bytes)
         make_file(making, planned, sign_superblock(planned, recorder_key), None, reserve=False)
+    elif load_superblock(making).ring_id != superblock.ring_id:
+        raise RingError(f"another ring is being moved here: path={making}", hint="Move that file away first.")
+
+
+def _fill(
+    old: FileDisk,
+    source: Path,
+    making: Path,
+    recorder_key: Ed25519PrivateKey,
+    progress: Callable[[int, int], None] | None,
+) -> MoveInfo:
+    superblock = read_superblock(old).superblock
     with FileDisk.open(making, writable=True) as new:
+        # A move that an earlier start began is finished first, in its size; the size asked for now comes after it.
         begun = read_superblock(new).superblock
-        if begun.ring_id != superblock.ring_id:
-            raise RingError(f"another ring is being moved here: path={making}", hint="Move that file away first.")
-        on_begin()
-        # A move that an earlier start began is finished first, in its size; the size asked for now comes with the next
-        # start.
         kept, left = _copy_newest(RingIndex(old, superblock), source, RingIndex(new, begun), progress)
         _finish(new, making, begun, recorder_key)
     return MoveInfo(replace(begun, state=State.READY), kept, left)
