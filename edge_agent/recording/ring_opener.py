@@ -125,7 +125,7 @@ class RingOpener:
         block_bytes = self._config.buffer.block_size_bytes
         source = path
         if pin is not None and pin.moves_to not in (None, path):
-            return lambda _: self._take_back(name, pin)
+            return lambda progress: self._take_back(name, pin, progress)
         if pin is not None and pin.path != path and pin.path.exists() and not path.exists():
             source = pin.path
         if source.exists():
@@ -168,6 +168,9 @@ class RingOpener:
             if pin is not None:
                 self._pins.remember(name, Pin(pin.ring_id, at, moves_to))
 
+        # A kill behind the last step of an earlier move left the old file: the pin is about to forget where.
+        if pin is not None and pin.path != source:
+            _drop_copy(pin.path, pin.ring_id)
         move_ring(
             source,
             target,
@@ -179,10 +182,15 @@ class RingOpener:
         )
         note(target, None)
 
-    def _take_back(self, name: str, pin: Pin) -> None:
+    def _take_back(self, name: str, pin: Pin, progress: Callable[[int, int], None]) -> None:
         """Make one ring of a ring whose move broke off, before it is opened or moved elsewhere."""
         assert pin.moves_to is not None
-        undo_move(pin.path, pin.moves_to, lambda whole: self._pins.remember(name, Pin(pin.ring_id, whole)))
+
+        def note(whole: Path) -> None:
+            _check_id(whole, pin.ring_id)  # another disk may be mounted where the move went
+            self._pins.remember(name, Pin(pin.ring_id, whole))
+
+        undo_move(pin.path, pin.moves_to, note, progress)
         now = self._pins.find(name)
         if now is not None and now.path != pin.path:
             _drop_copy(pin.path, pin.ring_id)

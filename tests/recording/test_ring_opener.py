@@ -255,7 +255,7 @@ def test_broken_taking_back_goes_on(house: House, full_after: FullAfter) -> None
 
 
 @pytest.mark.parametrize("place", ["small", ""])
-@pytest.mark.parametrize("killed_at", ["wipe", "remember"])
+@pytest.mark.parametrize("killed_at", ["removal", "remember"])
 def test_taking_back_may_be_killed_at_its_end(
     house: House, full_after: FullAfter, monkeypatch: pytest.MonkeyPatch, place: str, killed_at: str
 ) -> None:
@@ -273,8 +273,8 @@ def test_taking_back_may_be_killed_at_its_end(
         raise RingError("killed")
 
     with monkeypatch.context() as patch:
-        if killed_at == "wipe":
-            patch.setattr(resize, "wipe_ring", fail)
+        if killed_at == "removal":
+            patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "killed")))
         else:
             patch.setattr(KnownRingIds, "remember", fail)
         with pytest.raises(RingError, match="killed"):
@@ -283,6 +283,82 @@ def test_taking_back_may_be_killed_at_its_end(
         house.open().close()
         house.assert_whole()
         assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_old_place_is_not_forgotten_by_a_further_move(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before the old file went, then another size, then the old place: the empty file there is not the ring."""
+    drafts = house.record(60)
+    home, old, real = house.dir, house.path, Path.unlink
+    house.dir = house.folder / "second"
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path == old:
+            raise OSError(5, "killed")
+        real(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises((RingError, OSError)):
+            house.open()
+    house.size = "24MiB"
+    house.open().close()
+    assert not old.exists()
+    house.dir = home
+    house.open().close()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_wrong_disk_where_a_move_went_is_not_taken_for_the_ring(
+    house: House, full_after: FullAfter, tmp_path: Path
+) -> None:
+    """Another disk with a ring of the same name is mounted there: it is refused, and both parts are found later."""
+    drafts = house.record(60)
+    away = house.dir = house.folder / "away"
+    free = full_after(4)
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    away.rename(house.folder / "unplugged")
+    away.mkdir()
+    other = House(tmp_path / "other")
+    other.record()
+    shutil.copy(other.path, away / other.path.name)
+    house.dir = house.folder / "third"
+    with pytest.raises(RingError, match="another ring"):
+        house.open()
+    shutil.rmtree(away)
+    (house.folder / "unplugged").rename(away)
+    house.open().close()
+    assert house.payloads() == [draft.payload for draft in drafts]
+
+
+def test_taking_back_needs_no_more_room_than_the_move(
+    house: House, full_after: FullAfter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both files are on one disk, which is full: space is given back as it is taken, and a stop is heeded."""
+    drafts = house.record(120)
+    home, house.dir = house.dir, house.folder / "second"
+    free = full_after(10)
+    with pytest.raises(RingError, match="No space"):
+        house.open()
+    free()
+    making, used, real = house.path.with_name(house.path.name + ".moving"), list[int](), resize.copy_block
+
+    def copy(*args: Any) -> int:
+        used.append(making.stat().st_blocks)
+        return real(*args)
+
+    monkeypatch.setattr(resize, "copy_block", copy)
+    house.dir = home
+    house.stop.set()
+    with pytest.raises(EdgeAgentError, match="next start"):
+        house.opener().open(house.config.cameras[0], "main")
+    assert used == []
+    house.stop.clear()
+    house.open().close()
+    assert used[-1] < used[0] / 4
+    assert sorted(used, reverse=True) == used
+    assert house.payloads() == [draft.payload for draft in drafts]
 
 
 @pytest.mark.parametrize("size", ["8MiB", "24MiB"])

@@ -25,7 +25,6 @@ from edge_agent.buffer.ring import (
     make_file,
     read_superblock,
     rewrite_superblock,
-    wipe_ring,
 )
 from edge_agent.errors import IntegrityError, RingError
 from edge_agent.host.atomic_file import sync_folder
@@ -118,7 +117,12 @@ def move_ring(
     return info
 
 
-def undo_move(source: Path, target: Path, on_end: Callable[[Path], None]) -> None:
+def undo_move(
+    source: Path,
+    target: Path,
+    on_end: Callable[[Path], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Bring a ring whose move broke off back into one file, because it is wanted elsewhere now.
 
     Call it again after a kill and it goes on. What was copied is copied back, unless the copy is complete: then the
@@ -128,7 +132,8 @@ def undo_move(source: Path, target: Path, on_end: Callable[[Path], None]) -> Non
         source: The ring as it was.
         target: Where the move was to bring it.
         on_end: Called with the path at which the ring is whole: the time to note that. What is left of the other file
-            goes after that, and nothing of the ring is in it by then.
+            goes after that, and nothing of the ring is in it by then. What it raises ends this.
+        progress: Called with blocks done and blocks in all.
 
     Raises:
         RingBusyError: A recorder has it open.
@@ -139,7 +144,8 @@ def undo_move(source: Path, target: Path, on_end: Callable[[Path], None]) -> Non
         if not target.exists():
             raise RingError(
                 f"a part of the ring is not there: path={making}",
-                hint="Its move broke off, and the newest footage is in that file. Is its disk mounted?",
+                hint="Its move broke off, and the newest footage is in that file. Is its disk mounted? "
+                "If it is gone for good, take what is left: edge-agent ring accept",
             )
         on_end(target)  # a kill came behind the last step
         return
@@ -149,14 +155,19 @@ def undo_move(source: Path, target: Path, on_end: Callable[[Path], None]) -> Non
             raise RingError(f"another ring is being moved there: path={making}", hint="Move that file away first.")
         is_complete = begun.state is State.READY
         if not is_complete:
-            _copy_back(RingIndex(old, ring), RingIndex(new, begun))
+            _copy_back(RingIndex(old, ring), RingIndex(new, begun), making, progress)
         _empty(old if is_complete else new)
     if is_complete:
         _take_name(source, making, target)
         on_end(target)
     else:
         on_end(source)
-        wipe_ring(making)
+        # No page is left in it. Its superblock stays to the end: a kill leaves a file that a later move can go on with.
+        try:
+            making.unlink()
+            sync_folder(making.parent)
+        except OSError as error:
+            raise RingError(f"cannot remove: path={making}: {error.strerror}", hint_for(error)) from error
         log.warning("ring's move was taken back path=%s", source)
 
 
@@ -185,13 +196,25 @@ def _take_name(source: Path, making: Path, target: Path) -> None:
         sync_folder(source.parent)
 
 
-def _copy_back(old: RingIndex, new: RingIndex) -> None:
-    """Copy every block to where it was; its page is there still, and a page that is another by now stays."""
+def _copy_back(old: RingIndex, new: RingIndex, making: Path, progress: Callable[[int, int], None] | None) -> None:
+    """Copy every block to where it was; its page is there still, and a page that is another by now stays.
+
+    Space is given back as it is taken: the two files may be on one disk that is full.
+    """
     old.load()
     new.load()
-    for entry in new.entries():
-        if old.find(entry.seq) is not None and old.read_page(entry.seq) == new.read_page(entry.seq):
+    entries = new.entries()
+    with os.fdopen(open_regular(making, os.O_RDWR), "rb+") as file:
+        for done, entry in enumerate(entries):
+            if progress is not None:
+                progress(done, len(entries))
+            if old.find(entry.seq) is None or old.read_page(entry.seq) != new.read_page(entry.seq):
+                continue
             copy_block(new, old.disk, old.superblock, entry.seq)
+            # Only now: the block is durable where it was. Its page goes first: no page may tell of a hole.
+            new.disk.pwrite(bytes(PAGE_BYTES), new.superblock.page_offset(entry.seq))
+            new.disk.fdatasync()
+            punch_hole(file.fileno(), new.superblock.block_offset(entry.seq), new.superblock.block_bytes)
 
 
 def _begin(
