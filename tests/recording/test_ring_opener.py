@@ -198,12 +198,15 @@ def test_copy_that_somebody_else_made_does_not_cost_the_newer_one(house: House) 
     assert house.payloads() == [draft.payload for draft in drafts]
 
 
+BreakOff = Callable[[House, int], None]
+
+
 @pytest.fixture
-def full_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], None]]:
-    """Make the disk that a ring moves to full after so many blocks; what is returned frees it."""
+def break_off(monkeypatch: pytest.MonkeyPatch) -> BreakOff:
+    """Have a ring opened on a disk that is full after so many blocks; then there is room again."""
     real = resize.copy_block
 
-    def fill(blocks: int) -> Callable[[], None]:
+    def open_until_full(house: House, blocks: int) -> None:
         left = [blocks]
 
         def copy(*args: Any) -> int:
@@ -212,23 +215,18 @@ def full_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], 
             left[0] -= 1
             return real(*args)
 
-        monkeypatch.setattr(resize, "copy_block", copy)
-        return lambda: monkeypatch.setattr(resize, "copy_block", real)
+        with monkeypatch.context() as patch, pytest.raises(RingError, match="No space"):
+            patch.setattr(resize, "copy_block", copy)
+            house.open()
 
-    return fill
-
-
-FullAfter = Callable[[int], Callable[[], None]]
+    return open_until_full
 
 
-def test_broken_move_is_taken_back_with_its_wish(house: House, full_after: FullAfter) -> None:
+def test_broken_move_is_taken_back_with_its_wish(house: House, break_off: BreakOff) -> None:
     """The new disk is full, and the owner puts the old place back: what was moved, the newest footage, comes back."""
     drafts = house.record(60)
     home, house.dir = house.dir, house.folder / "small"
-    free = full_after(4)
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 4)
     away, house.dir = house.path, home
     house.open().close()
     house.assert_whole()
@@ -236,19 +234,13 @@ def test_broken_move_is_taken_back_with_its_wish(house: House, full_after: FullA
     assert not list(away.parent.iterdir())
 
 
-def test_broken_taking_back_goes_on(house: House, full_after: FullAfter) -> None:
+def test_broken_taking_back_goes_on(house: House, break_off: BreakOff) -> None:
     """A kill while it is taken back costs nothing either."""
     drafts = house.record(60)
     home, house.dir = house.dir, house.folder / "small"
-    free = full_after(4)
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
-    free = full_after(2)
+    break_off(house, 4)
     house.dir = home
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 2)
     house.open().close()
     house.assert_whole()
     assert house.payloads() == [draft.payload for draft in drafts]
@@ -257,16 +249,13 @@ def test_broken_taking_back_goes_on(house: House, full_after: FullAfter) -> None
 @pytest.mark.parametrize("place", ["small", ""])
 @pytest.mark.parametrize("killed_at", ["removal", "remember"])
 def test_taking_back_may_be_killed_at_its_end(
-    house: House, full_after: FullAfter, monkeypatch: pytest.MonkeyPatch, place: str, killed_at: str
+    house: House, break_off: BreakOff, monkeypatch: pytest.MonkeyPatch, place: str, killed_at: str
 ) -> None:
     """Between the last block that is copied back, the memory of it, and the end of the other file."""
     drafts = house.record(60)
     home, size = house.dir, house.size
     house.dir, house.size = (house.folder / place, size) if place else (home, "24MiB")
-    free = full_after(4)
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 4)
     house.dir, house.size = (home, size) if place else (house.folder / "other", size)
 
     def fail(*_: object) -> None:
@@ -309,15 +298,12 @@ def test_old_place_is_not_forgotten_by_a_further_move(house: House, monkeypatch:
 
 
 def test_wrong_disk_where_a_move_went_is_not_taken_for_the_ring(
-    house: House, full_after: FullAfter, tmp_path: Path
+    house: House, break_off: BreakOff, tmp_path: Path
 ) -> None:
     """Another disk with a ring of the same name is mounted there: it is refused, and both parts are found later."""
     drafts = house.record(60)
     away = house.dir = house.folder / "away"
-    free = full_after(4)
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 4)
     away.rename(house.folder / "unplugged")
     away.mkdir()
     other = House(tmp_path / "other")
@@ -333,15 +319,12 @@ def test_wrong_disk_where_a_move_went_is_not_taken_for_the_ring(
 
 
 def test_taking_back_needs_no_more_room_than_the_move(
-    house: House, full_after: FullAfter, monkeypatch: pytest.MonkeyPatch
+    house: House, break_off: BreakOff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both files are on one disk, which is full: space is given back as it is taken, and a stop is heeded."""
     drafts = house.record(120)
     home, house.dir = house.dir, house.folder / "second"
-    free = full_after(10)
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 10)
     making, used, real = house.path.with_name(house.path.name + ".moving"), list[int](), resize.copy_block
 
     def copy(*args: Any) -> int:
@@ -385,14 +368,11 @@ def test_end_of_a_broken_move_may_be_killed(house: House, monkeypatch: pytest.Mo
     assert house.payloads() == [draft.payload for draft in drafts]
 
 
-def test_broken_resize_goes_along_to_another_place(house: House, full_after: FullAfter) -> None:
+def test_broken_resize_goes_along_to_another_place(house: House, break_off: BreakOff) -> None:
     """A resize that broke off, and then another place: both parts go there."""
     drafts = house.record(60)
     house.size = "24MiB"
-    free = full_after(4)
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 4)
     house.dir = house.folder / "larger"
     house.open().close()
     house.assert_whole()
@@ -413,14 +393,11 @@ def test_complete_copy_of_a_broken_move_is_the_ring(house: House, monkeypatch: p
     assert house.payloads() == [draft.payload for draft in drafts]
 
 
-def test_part_that_is_away_is_waited_for(house: House, full_after: FullAfter) -> None:
+def test_part_that_is_away_is_waited_for(house: House, break_off: BreakOff) -> None:
     """The disk with the newest footage is not there: nothing is recorded over the rest, and the hint names the disk."""
     drafts = house.record(60)
     home, house.dir = house.dir, house.folder / "small"
-    free = full_after(4)
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 4)
     disk, house.dir = house.dir, home
     disk.rename(house.folder / "unplugged")
     with pytest.raises(RingError, match="a part of the ring is not there") as caught:
@@ -431,15 +408,12 @@ def test_part_that_is_away_is_waited_for(house: House, full_after: FullAfter) ->
     assert house.payloads() == [draft.payload for draft in drafts]
 
 
-def test_what_was_erased_does_not_come_back_from_a_broken_move(house: House, full_after: FullAfter) -> None:
+def test_what_was_erased_does_not_come_back_from_a_broken_move(house: House, break_off: BreakOff) -> None:
     """An erasure after a move that was taken back holds when the ring moves there after all."""
     house.record(60)
     home, away = house.dir, house.folder / "small"
-    free = full_after(4)
     house.dir = away
-    with pytest.raises(RingError, match="No space"):
-        house.open()
-    free()
+    break_off(house, 4)
     house.dir = home
     writer = house.open()
     writer.erase(None)

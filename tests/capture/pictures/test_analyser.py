@@ -92,10 +92,10 @@ def test_machine_that_is_full_for_once_does_not_end_the_looking(
     real, calls = subprocess.Popen, list[object]()
 
     def start(*args: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += [each for each in args if each == analyser._CHILD]
-        if len(calls) == 1:
-            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        if args[0] == analyser._CHILD:
+            calls.append(args)
+            if len(calls) == 1:
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         return real(*args, **options)
 
     monkeypatch.setattr(subprocess, "Popen", start)
