@@ -19,8 +19,10 @@ from typing import Any
 from edge_agent.demo.city import City
 from edge_agent.demo.interrupts import hold_interrupts
 from edge_agent.errors import EdgeAgentError, UnavailableError
+from edge_agent.host.clock import Clock, SystemClock
 from edge_agent.host.control_socket import call
 from edge_agent.settings.gateway import Config, load_config
+from edge_agent.units import SECOND_NS
 
 LAT, LON = 32.29876, -90.18481
 """The place of the demonstration's house: Jackson, Mississippi."""
@@ -66,6 +68,15 @@ HOUSE_TERMS: Mapping[str, Any] = {
     "cooling_off": "0s",
     "ask_timeout": "1m",
 }
+
+
+def wait_for_next_second(clock: Clock, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until no request that is made from now on counts as older than a gateway that is here by now.
+
+    ``iat`` is in whole seconds (RFC 7519, section 2). A request from the very second in which a gateway's memory began
+    seems older than that memory, and is denied as ``issued-before-store``.
+    """
+    sleep((SECOND_NS - clock.utc() % SECOND_NS) / SECOND_NS)
 
 
 class TrialHome:
@@ -235,7 +246,7 @@ class TrialHome:
         raise UnavailableError(f"waited {limit_s:.0f} s for {what}: {last or 'it did not happen'}")
 
     def wait_ready(self, limit_s: float = 30.0) -> None:
-        """Wait until every camera is recorded and the broker is connected."""
+        """Wait until every camera is recorded, the broker is connected, and the terms decide on a request."""
         names = {camera.id for camera in self.cameras}
 
         def recording() -> bool:
@@ -254,3 +265,4 @@ class TrialHome:
                 ),
                 limit_s,
             )
+            wait_for_next_second(SystemClock())

@@ -68,6 +68,17 @@ def test_the_exit_code_is_the_verdict(tmp_path, monkeypatch) -> None:
     assert scenario.run(tmp_path, 12) == 1
 
 
+def test_clips_that_do_not_come_are_named(tmp_path, monkeypatch) -> None:
+    """A city that stands still is not waited for three times: it fails, and says what is missing."""
+    still = scenario.CityScenario(tmp_path, 12, print)
+    missing = GrantComparison(EQUAL.expected, frozenset({ONE}), frozenset({ONE}), {})
+    monkeypatch.setattr(scenario, "_STILL_S", 0.0)
+    monkeypatch.setattr(still, "_count", lambda: 1)
+    monkeypatch.setattr(still, "compare", lambda: missing)
+    with pytest.raises(UnavailableError, match="not granted, though the terms allow it: 1\n  gateway-2 jti-1 door"):
+        still._wait_delivered(1.0)
+
+
 def test_every_kind_of_house_stands_where_its_kind_says() -> None:
     """Whoever may grant lies within the area and its owner's distance; the next town hears nothing of it."""
     place = (scenario.PLACE.lat, scenario.PLACE.lon)

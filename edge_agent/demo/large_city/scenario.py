@@ -80,7 +80,7 @@ class CityScenario:
         """Ask twice, take parts away, and wait until all is delivered.
 
         Raises:
-            EdgeAgentError: A program ended by itself, or does not do what it is told.
+            EdgeAgentError: A program ended by itself, or does not do what it is told; a clip does not come.
         """
         with self._step("an area request, signed by two persons, goes to everybody within 400 m"):
             self._ask(Category.ROBBERY)
@@ -158,7 +158,11 @@ class CityScenario:
             )
 
     def _wait_delivered(self, share: float) -> None:
-        """Wait until this share of all clips that the terms allow is delivered, or until nothing comes any more."""
+        """Wait until this share of all clips that the terms allow is delivered.
+
+        Raises:
+            UnavailableError: Nothing comes any more; the message says which clips are missing, and why.
+        """
         wanted = max(1, int(self._every * share))
         known, moved_at, told, told_at = self._count(), time.monotonic(), 0, time.monotonic()
         while (now := self._count()) < wanted:
@@ -169,8 +173,7 @@ class CityScenario:
                 self.peak_gib = max(self.peak_gib, measure_memory_gib())
                 self._say(f"   {now} of {self._every} clips delivered")
             if time.monotonic() - moved_at > _STILL_S:
-                self._say(f"   nothing was delivered for {_STILL_S:.0f} s")
-                return
+                raise UnavailableError(f"nothing was delivered for {_STILL_S:.0f} s:\n{self.compare().as_text()}")
             time.sleep(_POLL_S)
 
     def _wait_for(self, condition: Callable[[], bool], what: str) -> None:

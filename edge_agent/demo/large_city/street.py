@@ -24,11 +24,12 @@ from edge_agent.consent.policy import parse_policy
 from edge_agent.custody.enrolment_file import load_enrolment
 from edge_agent.custody.keys import KeyStore, encode_private, generate, locate_private
 from edge_agent.custody.owner_identity import identity_path, recipient_path
-from edge_agent.demo.home import HOUSE_TERMS, TrialCamera, TrialHome
+from edge_agent.demo.home import HOUSE_TERMS, TrialCamera, TrialHome, wait_for_next_second
 from edge_agent.demo.large_city.film import write_film
 from edge_agent.demo.large_city.houses import House
 from edge_agent.errors import EvidenceError, UnavailableError
 from edge_agent.host.atomic_file import write_new_file
+from edge_agent.host.clock import SystemClock
 from edge_agent.host.hardening import harden, lock_folder
 from edge_agent.ledger import table as ledger
 from edge_agent.protocol.checkpoint import ledger_origin
@@ -189,6 +190,7 @@ class Street:
                         each.move_in()
                     for each in self._residents:
                         each.sign()
+                wait_for_next_second(SystemClock())
             case "count-connected":
                 return sum(each.is_connected() for each in self._residents)
             case "read-grants":
