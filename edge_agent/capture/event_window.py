@@ -12,16 +12,21 @@ from edge_agent.units import HOUR_NS, MonoNs
 class EventGate:
     """Opens on an event, stays open for a while, is extended by further events.
 
+    A camera that sleeps is woken first: then the time counts from what is stored first, not from the event.
+
     Args:
         per_hour: So often may it open within an hour (a battery camera is asked for a stream each time); further
             events while it is open extend it and do not count.
+        wake_ns: So long after an opening a stream may take until something of it is stored.
     """
 
-    def __init__(self, per_hour: int) -> None:
-        self._per_hour = per_hour
+    def __init__(self, per_hour: int, wake_ns: int = 0) -> None:
+        self._per_hour, self._wake_ns = per_hour, wake_ns
         self._lock = threading.Lock()
         self._opened: deque[MonoNs] = deque()
-        self._until = MonoNs(0)
+        self._until, self._wake_until, self._for_ns = MonoNs(0), MonoNs(0), 0
+        self._ends: dict[str, MonoNs] = {}
+        """Of the streams of which something was stored since the opening."""
         self.events = 0
         self.refused = 0
 
@@ -29,7 +34,7 @@ class EventGate:
         """Take an event; tell whether the camera is to be recorded because of it."""
         with self._lock:
             self.events += 1
-            if now >= self._until:
+            if now >= max(self._until, *(self._ends.values() or [self._wake_until])):
                 # Only an opening counts: that is what wakes a battery camera.
                 while self._opened and self._opened[0] <= now - HOUR_NS:
                     self._opened.popleft()
@@ -37,10 +42,21 @@ class EventGate:
                     self.refused += 1
                     return False
                 self._opened.append(now)
+                self._wake_until, self._for_ns = MonoNs(now + self._wake_ns), 0
+                self._ends.clear()
+            self._for_ns = max(self._for_ns, for_ns)
             self._until = max(self._until, MonoNs(now + for_ns))
             return True
 
-    def is_open(self, now: MonoNs) -> bool:
-        """Tell whether the camera is to be recorded now."""
+    def is_open(self, now: MonoNs, stream: str = "", *, is_stored: bool = False) -> bool:
+        """Tell whether a stream of the camera is to be recorded now.
+
+        Args:
+            now: The time since boot.
+            stream: Which of the camera's.
+            is_stored: Whether what comes of it is stored now.
+        """
         with self._lock:
-            return now < self._until
+            if is_stored:
+                self._ends.setdefault(stream, MonoNs(now + self._for_ns))
+            return now < max(self._until, self._ends.get(stream, self._wake_until))

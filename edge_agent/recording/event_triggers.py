@@ -17,7 +17,7 @@ from edge_agent.custody.credentials import Login, find_login
 from edge_agent.errors import ConfigError
 from edge_agent.host.clock import Clock
 from edge_agent.recording.reload import Changes
-from edge_agent.recording.stream_addresses import Sources
+from edge_agent.recording.stream_addresses import Sources, open_timeout_ns, sleeps_between_events
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.triggers import MqttTrigger, OnvifTrigger, Trigger
 from edge_agent.units import encode_rfc3339
@@ -98,7 +98,8 @@ class Triggers:
     def _add(self, camera: Camera) -> None:
         if not camera.enabled or camera.record != "on_event":
             return
-        self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers))
+        wake_ns = open_timeout_ns(camera) if sleeps_between_events(camera) else 0
+        self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers), wake_ns)
         self._lines[camera.id] = []
         if _mqtt_of(camera):
             self._lines[camera.id].append(self._home_line)

@@ -10,7 +10,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.hours import RecordingHours
 from edge_agent.recording.pauses import Pauses
-from edge_agent.settings.gateway import Camera
+from edge_agent.settings.gateway import Camera, QualityName
 
 
 class HoldRules:
@@ -25,10 +25,18 @@ class HoldRules:
     def __init__(self, pauses: Pauses, triggers: Triggers, clock: Clock) -> None:
         self._pauses, self._triggers, self._clock = pauses, triggers, clock
 
-    def rule_of(self, camera: Camera, time_zone: ZoneInfo) -> Callable[[], str]:
-        """Return a function that tells why a camera is not recorded now; empty if it is. It is for one stream's life.
+    def rule_of(
+        self, camera: Camera, quality: QualityName, time_zone: ZoneInfo, is_stored: Callable[[], bool]
+    ) -> Callable[[], str]:
+        """Return a function that tells why a stream is not recorded now; empty if it is. It is for that stream's life.
 
         A pause comes first: it is told even of a camera that would wait for an event.
+
+        Args:
+            camera: Whose stream it is.
+            quality: Which of its streams.
+            time_zone: Of the camera's hours.
+            is_stored: Tells whether what comes of the stream is stored now.
         """
         gate, hours = self._triggers.gate_of(camera.id), RecordingHours(camera, time_zone)
 
@@ -37,6 +45,8 @@ class HoldRules:
                 return "paused"
             if hours.is_closed(self._clock.utc()):
                 return "outside-hours"
-            return "not-by-rule" if gate is not None and not gate.is_open(self._clock.boot()) else ""
+            if gate is None or gate.is_open(self._clock.boot(), quality, is_stored=is_stored()):
+                return ""
+            return "not-by-rule"
 
         return find_reason

@@ -96,9 +96,8 @@ class Sources:
             known_reader=self._recall_reader(camera, quality),
             audio=camera.audio,
             trust=self._trust_of(camera, url),
-            open_timeout_s=_open_timeout_ns(camera) / SECOND_NS,
-            # Without a motion trigger no session stays open between events: an attempt may wake the camera.
-            is_patient=camera.record == "on_event" and not any(each.kind == "motion" for each in camera.triggers),
+            open_timeout_s=open_timeout_ns(camera) / SECOND_NS,
+            is_patient=sleeps_between_events(camera),  # an attempt may wake the camera
         )
 
     def _recall_reader(self, camera: Camera, quality: QualityName) -> str:
@@ -116,7 +115,12 @@ class Sources:
         return Trust(camera.tls.ca_file)
 
 
-def _open_timeout_ns(camera: Camera) -> int:
+def open_timeout_ns(camera: Camera) -> int:
     """Return how long a session may take to open: an event has to wake most bridges first."""
     usual_ns = MINUTE_NS if camera.record == "on_event" else int(OPEN_TIMEOUT_S * SECOND_NS)
     return usual_ns if camera.open_timeout_ns is None else camera.open_timeout_ns
+
+
+def sleeps_between_events(camera: Camera) -> bool:
+    """Tell whether no session stays open between events: a motion trigger has to see the pictures."""
+    return camera.record == "on_event" and not any(each.kind == "motion" for each in camera.triggers)

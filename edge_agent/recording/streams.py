@@ -13,6 +13,7 @@ from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.capture.camera import CameraThread
 from edge_agent.capture.recorded_stream import RecordedStream
 from edge_agent.capture.session.hub import Hub
+from edge_agent.capture.status import StreamStatus
 from edge_agent.host.clock import Clock
 from edge_agent.host.persistent_clock import KeptClock
 from edge_agent.recording.first_opening import FirstOpening
@@ -109,10 +110,15 @@ class Streams:
     def _start_one(self, camera: Camera, quality: QualityName, opening: FirstOpening) -> None:
         name, stop = f"{camera.id}.{quality}", threading.Event()
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
+
+        def read_status() -> StreamStatus:
+            return self.running[name].thread.status
+
+        zone = ZoneInfo(self._config.gateway.time_zone)
         stream = RecordedStream(
             name,
-            self._sources.resolver(camera, quality, lambda: self.running[name].thread.status),
-            hold=self._rules.rule_of(camera, ZoneInfo(self._config.gateway.time_zone)),
+            self._sources.resolver(camera, quality, read_status),
+            hold=self._rules.rule_of(camera, quality, zone, lambda: read_status().state == "recording"),
             look=self._views.look_of(camera, quality),
         )
         thread = CameraThread(stream, sink, self._clock, stop, covered_until=opening.open(name, sink.open))

@@ -30,21 +30,52 @@ from .conftest import Recording, wait_until
 FOR_NS = 30 * SECOND_NS
 
 
-@given(st.lists(st.integers(1, 10 * 60), max_size=200), st.integers(1, 10))
-def test_gate_opens_at_most_so_often_an_hour(waits: list[int], per_hour: int) -> None:
+@given(st.lists(st.integers(1, 10 * 60), max_size=200), st.integers(1, 10), st.sampled_from([0, 20, 60]))
+def test_gate_opens_at_most_so_often_an_hour(waits: list[int], per_hour: int, wake_s: int) -> None:
     """However many events come, no hour sees more openings than allowed, and each is as long as was asked."""
-    gate, now, openings = EventGate(per_hour), 0, []
+    gate, now, openings = EventGate(per_hour, wake_s * SECOND_NS), 0, []
     for wait in waits:
         now += wait * SECOND_NS
         was_open = gate.is_open(MonoNs(now))
         recorded = gate.fire(MonoNs(now), FOR_NS)
         assert recorded or not was_open
         assert gate.is_open(MonoNs(now + FOR_NS - 1)) == recorded
-        assert not gate.is_open(MonoNs(now + FOR_NS))
+        assert not gate.is_open(MonoNs(now + max(FOR_NS, wake_s * SECOND_NS)))
         if recorded and not was_open:
             openings.append(now)
     for at in openings:
         assert sum(at - HOUR_NS < other <= at for other in openings) <= per_hour
+
+
+def test_an_event_while_a_camera_wakes_is_no_second_opening() -> None:
+    """Two messages for one ring of the bell: the camera is woken once, and recorded for the longer of both times."""
+    gate = EventGate(per_hour=1, wake_ns=MINUTE_NS)
+    assert gate.fire(MonoNs(0), FOR_NS)
+    assert gate.fire(MonoNs(FOR_NS + 1), 2 * FOR_NS - 1)
+    assert gate.is_open(MonoNs(MINUTE_NS - 1), is_stored=True)
+    assert gate.is_open(MonoNs(MINUTE_NS + 2 * FOR_NS - 3))
+    assert not gate.is_open(MonoNs(MINUTE_NS + 2 * FOR_NS - 2))
+    assert not gate.fire(MonoNs(MINUTE_NS + 2 * FOR_NS - 2), FOR_NS)
+
+
+@pytest.mark.peer
+def test_a_bridge_that_wakes_its_camera_for_longer_than_for_is_recorded() -> None:
+    """The time of an event counts from what is stored first: not one picture came within it."""
+    clock, gate = SystemClock(), EventGate(per_hour=10, wake_ns=MINUTE_NS)
+
+    def hold() -> str:
+        is_stored = recording.status.state == "recording"
+        return "" if gate.is_open(clock.boot(), is_stored=is_stored) else "not-by-rule"
+
+    with SimulatedCamera() as camera:
+        camera.fault("slow-open")
+        recording = Recording(Endpoint(camera.url, open_timeout_s=60, is_patient=True), hold=hold)
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            gate.fire(clock.boot(), 5 * SECOND_NS)
+            recording.wait_for_gops(2, 60)
+            wait_until(lambda: recording.status.state == "waiting", 30)
+            wait_until(lambda: not camera.has_players())
 
 
 def test_further_event_extends_the_recording() -> None:

@@ -9,7 +9,7 @@ from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.hold_rules import HoldRules
 from edge_agent.recording.pauses import ALL, Pauses
 from edge_agent.settings.gateway import Camera
-from edge_agent.units import HOUR_NS, SECOND_NS, parse_rfc3339
+from edge_agent.units import HOUR_NS, MINUTE_NS, SECOND_NS, parse_rfc3339
 from tests.support.fakes import FakeClock
 
 ZONE = ZoneInfo("America/Chicago")
@@ -32,7 +32,9 @@ class Rules:
     def __init__(self, folder: Path, gate: EventGate | None = None) -> None:
         self.clock = FakeClock(utc=parse_rfc3339("2026-11-29T00:00:00Z"))
         self.pauses = Pauses(folder / "pauses.json", bytes(16))
-        self.find = HoldRules(self.pauses, cast(Triggers, Gates(gate)), self.clock).rule_of(DOOR, ZONE)
+        self.is_stored = False
+        rules = HoldRules(self.pauses, cast(Triggers, Gates(gate)), self.clock)
+        self.find, self.find_sub = (rules.rule_of(DOOR, each, ZONE, lambda: self.is_stored) for each in ("main", "sub"))
 
     def pause(self, camera: str) -> None:
         self.pauses.pause(camera, None, self.clock.utc(), self.clock.boot())
@@ -67,6 +69,23 @@ def test_a_gate_holds_until_an_event(tmp_path: Path) -> None:
     assert rules.find() == ""
     rules.clock.advance(6 * SECOND_NS)
     assert rules.find() == "not-by-rule"
+
+
+def test_a_camera_that_has_to_be_woken_is_recorded_for_as_long_as_was_asked(tmp_path: Path) -> None:
+    """The time counts from what is stored first; each stream has its own; a camera that never wakes is given up."""
+    rules = Rules(tmp_path, gate := EventGate(10, wake_ns=MINUTE_NS))
+    assert rules.find() == "not-by-rule"
+    gate.fire(rules.clock.boot(), 5 * SECOND_NS)
+    rules.clock.advance(40 * SECOND_NS)
+    rules.is_stored = True
+    assert rules.find() == ""
+    rules.is_stored = False
+    for _ in range(5):
+        assert (rules.find(), rules.find_sub()) == ("", "")
+        rules.clock.advance(SECOND_NS)
+    assert (rules.find(), rules.find_sub()) == ("not-by-rule", "")
+    rules.clock.advance(15 * SECOND_NS)
+    assert (rules.find(), rules.find_sub()) == ("not-by-rule", "not-by-rule")
 
 
 def test_a_pause_is_told_before_hours_and_hours_before_a_rule(tmp_path: Path) -> None:
