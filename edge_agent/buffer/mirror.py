@@ -96,8 +96,11 @@ class RingMirror:
         if found.ring_id != ring.ring_id:
             self._set_aside(found)
             return False
-        # A ring that was resized has taken its footage along.
-        return (found.blocks, found.block_bytes) == (ring.blocks, ring.block_bytes)
+        if (found.blocks, found.block_bytes) == (ring.blocks, ring.block_bytes):
+            return True
+        # A ring that was resized has taken its footage along. No erasure would reach the keys in a file without a name.
+        wipe_ring(self._target)
+        return False
 
     def _set_aside(self, found: Superblock) -> None:
         """Keep the copy of a ring that was replaced, and no other beside it."""

@@ -98,6 +98,16 @@ class RingOpener:
         """Forget which ring belonged to a stream: the owner means the one that is there, or a new one."""
         self._pins.forget(name)
 
+    def misses(self, name: str, path: Path) -> bool:
+        """Tell whether a stream's ring is known, and another one or none lies at a path."""
+        try:
+            pin = self._pins.find(name)
+            if pin is not None:
+                _check_id(path, pin.ring_id)
+        except RingError:
+            return True
+        return False
+
     def ring_id(self, name: str) -> bytes | None:
         """Return the id of a stream's ring; None if whatever ring is there is the one."""
         pin = self._pins.find(name)

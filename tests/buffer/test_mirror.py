@@ -165,6 +165,7 @@ def test_the_copy_of_a_ring_that_was_resized_is_made_anew(mirrored, is_new_proce
     writer.close()
     mirror.bring_up()
     found = load_superblock(rig.path)
+    (rig.folder / "blocks").hardlink_to(rig.folder / "second" / rig.path.name)  # as a look at the disk finds them
     move_ring(
         rig.path, rig.path, size_bytes=found.file_bytes * 2, block_bytes=block_bytes or found.block_bytes,
         recorder_key=rig.keys.recorder,
@@ -179,3 +180,4 @@ def test_the_copy_of_a_ring_that_was_resized_is_made_anew(mirrored, is_new_proce
     with FileDisk.open(rig.folder / "second" / rig.path.name) as disk:
         assert check_ring(disk, rig.keys.recorder.public_key()).findings == ()
     assert mirror.list_older() == []
+    assert not any((rig.folder / "blocks").read_bytes()[: found.data_offset])
