@@ -57,6 +57,6 @@ class EventGate:
             is_stored: Whether what comes of it is stored now.
         """
         with self._lock:
-            if is_stored:
+            if is_stored and now < self._wake_until:
                 self._ends.setdefault(stream, MonoNs(now + self._for_ns))
             return now < max(self._until, self._ends.get(stream, self._wake_until))

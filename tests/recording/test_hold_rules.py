@@ -88,6 +88,17 @@ def test_a_camera_that_has_to_be_woken_is_recorded_for_as_long_as_was_asked(tmp_
     assert (rules.find(), rules.find_sub()) == ("not-by-rule", "not-by-rule")
 
 
+def test_a_camera_that_is_awake_is_recorded_from_the_event_on(tmp_path: Path) -> None:
+    """Its first record is stored a GOP later, and moves nothing."""
+    rules = Rules(tmp_path, gate := EventGate(10))
+    gate.fire(rules.clock.boot(), 5 * SECOND_NS)
+    rules.clock.advance(3 * SECOND_NS)
+    rules.is_stored = True
+    assert rules.find() == ""
+    rules.clock.advance(2 * SECOND_NS)
+    assert rules.find() == "not-by-rule"
+
+
 def test_a_pause_is_told_before_hours_and_hours_before_a_rule(tmp_path: Path) -> None:
     """If several reasons hold, the owner's own comes first."""
     rules = Rules(tmp_path, EventGate(10))
