@@ -12,6 +12,7 @@ import pytest
 
 from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES
+from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.read.check import check_ring
 from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.write import resize
@@ -232,6 +233,21 @@ def test_broken_move_is_taken_back_with_its_wish(house: House, break_off: BreakO
     house.assert_whole()
     assert house.payloads() == [draft.payload for draft in drafts]
     assert not list(away.parent.iterdir())
+
+
+def test_block_comes_back_to_a_page_that_is_damaged(house: House, break_off: BreakOff) -> None:
+    """Its page where it was cannot be read any more; the copy has it whole, and goes with the move."""
+    drafts = house.record(60)
+    home, house.dir = house.dir, house.folder / "small"
+    break_off(house, 4)
+    house.dir = home
+    with FileDisk.open(house.path, writable=True) as disk:
+        index = RingIndex(disk, read_superblock(disk).superblock)
+        index.load()
+        disk.pwrite(b"damage", index.superblock.page_offset(index.newest_seq) + 200)
+    house.open().close()
+    house.assert_whole()
+    assert house.payloads() == [draft.payload for draft in drafts]
 
 
 def test_broken_taking_back_goes_on(house: House, break_off: BreakOff) -> None:

@@ -197,7 +197,7 @@ def _take_name(source: Path, making: Path, target: Path) -> None:
 
 
 def _copy_back(old: RingIndex, new: RingIndex, making: Path, progress: Callable[[int, int], None] | None) -> None:
-    """Copy every block to where it was; its page is there still, and a page that is another by now stays.
+    """Copy every block to where it was; its page is there still or damaged, and one that is another by now stays.
 
     Space is given back as it is taken: the two files may be on one disk that is full.
     """
@@ -208,7 +208,9 @@ def _copy_back(old: RingIndex, new: RingIndex, making: Path, progress: Callable[
         for done, entry in enumerate(entries):
             if progress is not None:
                 progress(done, len(entries))
-            if old.find(entry.seq) is None or old.read_page(entry.seq) != new.read_page(entry.seq):
+            is_other = old.find(entry.seq) is None or old.read_page(entry.seq) != new.read_page(entry.seq)
+            # An erasure leaves a page that is whole; in a damaged one's place the block has no other home.
+            if is_other and old.superblock.slot(entry.seq) not in old.bad_slots:
                 continue
             copy_block(new, old.disk, old.superblock, entry.seq)
             # Only now: the block is durable where it was. Its page goes first: no page may tell of a hole.
