@@ -12,7 +12,8 @@ from pathlib import Path
 
 from edge_agent.buffer.block_copy import copy_block
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.format.constants import PAGE_BYTES
+from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES
+from edge_agent.buffer.format.page import destroy_key
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import BlockEntry, RingIndex
 from edge_agent.buffer.ring import make_file, read_superblock, wipe_ring
@@ -68,6 +69,7 @@ class RingMirror:
                 if not self._copied:
                     self._recognise(index, target)
                 touched = sum(self._copy(index, target, entry) for entry in index.entries())
+                touched += sum(self._copy_damaged(index, target, slot) for slot in index.bad_slots)
                 self._left = self._look()
                 return touched
 
@@ -142,4 +144,13 @@ class RingMirror:
             self._copied[entry.seq] = digest
             # One lap later the slot has another block: the memory stays as large as the ring.
             self._copied.pop(entry.seq - index.superblock.blocks, None)
+        return True
+
+    def _copy_damaged(self, index: RingIndex, target: FileDisk, slot: int) -> bool:
+        """Take over a damaged page whose key was erased: the copy's may be whole, and has the key."""
+        raw, place = index.read_slot(slot), (SUPERBLOCK_COPIES + slot) * PAGE_BYTES
+        if destroy_key(raw) != raw or target.pread(PAGE_BYTES, place) == raw:
+            return False
+        target.pwrite(raw, place)
+        target.fdatasync()
         return True

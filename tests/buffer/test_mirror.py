@@ -52,6 +52,27 @@ def test_an_erased_block_is_erased_in_the_mirror(mirrored):
     assert read(rig, f"second/{rig.path.name}") == []
 
 
+def test_the_key_of_a_damaged_page_is_erased_in_the_mirror(mirrored):
+    """The copy's page is whole, and the ring does not know any more what it was of; until then it is left alone."""
+    rig, mirror = mirrored
+    writer = rig.writer()
+    rig.record(writer, 12)
+    writer.close()
+    mirror.bring_up()
+    with rig.reader() as reader:
+        (first, *_), place = reader.pages(), reader.index.superblock.page_offset(1)
+    assert first.seq == 1
+    with FileDisk.open(rig.path, writable=True) as disk:
+        disk.pwrite(b"damage", place + 64)
+    target = rig.folder / "second" / rig.path.name
+    mirror.bring_up()
+    assert first.sealed_key in target.read_bytes()
+    rig.writer().erase(None)
+    mirror.bring_up()
+    assert first.sealed_key not in target.read_bytes()
+    assert mirror.bring_up() == 0
+
+
 def test_disks_that_take_turns_are_each_brought_up(rig: Rig):
     """One disk here, one elsewhere, exchanged now and then: what was erased meanwhile goes from each, and none lags."""
     here, away, mount = (rig.folder / name for name in ("here", "away", "mount"))

@@ -43,6 +43,8 @@ _NEVER = UtcNs(0)
 _PAGE = struct.Struct("<4sHH16sQ16s16sqqqBB2xIQqqq32s16s80s16sQI4x32sq32s24x")
 _PAGE_MAGIC = b"EPAG"
 PAGE_SIGNED_BYTES = _PAGE.size
+_KEY_AT, _KEY_END = 160, 256
+"""Of ``vault_key_id`` and ``sealed_key``."""
 _CLOCK_STATES = (ClockState.FLOOR_ONLY, ClockState.SYNCHRONISED)
 
 
@@ -168,6 +170,11 @@ def encode_page_signed(page: Page) -> bytes:
         page.erased_utc_ns,
         page.source,
     )
+
+
+def destroy_key(raw: bytes) -> bytes:
+    """Return a page, whatever is damaged in it, with zeros for the sealed key and the vault's id."""
+    return raw[:_KEY_AT] + bytes(_KEY_END - _KEY_AT) + raw[_KEY_END:]
 
 
 def is_blank(raw: bytes) -> bool:

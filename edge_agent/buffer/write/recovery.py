@@ -12,8 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.block_scan import BlockWalk, LocatedRecord, end_of, is_body_good, read_body
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format.constants import DIGEST_BYTES, HEADER_BYTES, TAG_BYTES, State
-from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, parse_page
+from edge_agent.buffer.format.constants import (
+    DIGEST_BYTES,
+    HEADER_BYTES,
+    PAGE_BYTES,
+    SUPERBLOCK_COPIES,
+    TAG_BYTES,
+    State,
+)
+from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, destroy_key, parse_page
 from edge_agent.buffer.format.record import chain_genesis, parse_header, record_bytes
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
@@ -138,6 +145,19 @@ def _rewrite(disk: Disk, superblock: Superblock, records: tuple[LocatedRecord, .
         log.warning("tail given up: the disk does not take it ring=%s: %s", disk.name, error)
         return False
     return True
+
+
+def destroy_damaged_keys(index: RingIndex) -> None:
+    """Overwrite the keys in pages that are damaged; durable on return.
+
+    Such a page does not say of what time its block is, and its key may be whole.
+    """
+    doomed = {slot: raw for slot in index.bad_slots if destroy_key(raw := index.read_slot(slot)) != raw}
+    for slot, raw in doomed.items():
+        index.disk.pwrite(destroy_key(raw), (SUPERBLOCK_COPIES + slot) * PAGE_BYTES)
+    if doomed:
+        log.warning("keys of damaged pages erased ring=%s count=%d", index.disk.name, len(doomed))
+        index.disk.fdatasync()
 
 
 def _find_orphan(index: RingIndex) -> int:

@@ -19,7 +19,7 @@ from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import RingIndex
 from edge_agent.buffer.ring import read_superblock, rewrite_superblock
 from edge_agent.buffer.write.open_block import Draft, OpenBlock, borrow_buffer
-from edge_agent.buffer.write.recovery import check_identity, resume
+from edge_agent.buffer.write.recovery import check_identity, destroy_damaged_keys, resume
 from edge_agent.buffer.write.retention import RetentionMoment, anchor_clock, find_expired
 from edge_agent.buffer.write.writer_settings import RingKeys, WriterSettings
 from edge_agent.errors import DurabilityError, RecordTooLargeError
@@ -259,6 +259,8 @@ class RingWriter:
                 self._close_block()
         erased = [ErasedBlock(entry.seq, entry.span) for entry in doomed]
         self._bury([entry.seq for entry in doomed], Erased.OWNER)
+        with _FailureMark(self):
+            destroy_damaged_keys(self._index)
         return erased
 
     @property

@@ -2,7 +2,9 @@
 
 import pytest
 
+from edge_agent.buffer.disk import FileDisk
 from edge_agent.buffer.format.page import parse_page
+from edge_agent.buffer.ring import read_superblock
 from edge_agent.buffer.write.retention import anchor_clock
 from edge_agent.units import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, ClockState, UtcNs, Window
 from tests.buffer.rig import START, Rig, read_all
@@ -150,6 +152,23 @@ def test_erase_of_everything_includes_the_open_block(rig: Rig) -> None:
     writer.close()
     drafts += rig.record(rig.writer(), 3)
     assert [each.plaintext for each in read_all(rig.reader())] == [draft.payload for draft in drafts]
+
+
+def test_erase_takes_the_keys_of_damaged_pages(rig: Rig) -> None:
+    """Such a page does not tell its block's time: its key goes with any erasure, and the rest stays to be seen."""
+    rig.create(blocks=16)
+    writer = rig.writer()
+    rig.record(writer, 12)
+    writer.close()
+    key = sealed_keys(rig)[2]
+    with FileDisk.open(rig.path, writable=True) as disk:
+        disk.pwrite(b"damage", read_superblock(disk).superblock.page_offset(2) + 64)
+    writer = rig.writer()
+    assert key in rig.path.read_bytes()
+    writer.erase(Window(START, UtcNs(START + 1)))
+    raw = rig.path.read_bytes()
+    assert key not in raw
+    assert b"damage" in raw
 
 
 def test_tombstone_of_the_newest_block_keeps_the_chain_over_a_restart(rig: Rig) -> None:
