@@ -73,8 +73,8 @@ HOUSE_TERMS: Mapping[str, Any] = {
 def wait_for_next_second(clock: Clock, sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait until no request that is made from now on counts as older than a gateway that is here by now.
 
-    ``iat`` is in whole seconds (RFC 7519, section 2). A request from the very second in which a gateway's memory began
-    seems older than that memory, and is denied as ``issued-before-store``.
+    ``rtcc`` writes ``iat`` in whole seconds, rounded down. A request from the very second in which a gateway's memory
+    began seems older than that memory, and is denied as ``issued-before-store`` (PROTOCOL 6.1).
     """
     sleep((SECOND_NS - clock.utc() % SECOND_NS) / SECOND_NS)
 

@@ -12,7 +12,7 @@ from tests.support.fakes import FakeClock
 
 @given(st.integers(0, 2**62))
 def test_a_request_after_the_wait_is_not_older_than_the_gateway(born_ns: int) -> None:
-    """A request's time is in whole seconds: one of the gateway's first second would be denied, on a fast machine."""
+    """A request has the second in which it was made: one of the gateway's first second would be denied as older."""
     clock = FakeClock(born_ns)
     wait_for_next_second(clock, lambda seconds: clock.advance(math.ceil(seconds * SECOND_NS)))
     issued_ns = clock.utc() // SECOND_NS * SECOND_NS
