@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_agent.buffer.block_copy import copy_block
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES
+from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES, State
 from edge_agent.buffer.format.page import destroy_key
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import BlockEntry, RingIndex
@@ -100,18 +100,28 @@ class RingMirror:
             return False
         if (found.blocks, found.block_bytes) == (ring.blocks, ring.block_bytes):
             return True
+        if ring.state is not State.READY or ring.generation < found.generation:
+            raise RingError(
+                f"ring is older than its mirror, or not whole: path={self._source}", "is its right disk mounted?"
+            )
         # A ring that was resized has taken its footage along. No erasure would reach the keys in a file without a name.
-        wipe_ring(self._target)
+        wipe_ring(self._rename(found))
         return False
 
     def _set_aside(self, found: Superblock) -> None:
         """Keep the copy of a ring that was replaced, and no other beside it."""
         # The copy before that one goes first: two are the most that a disk has to hold.
         self.drop_older(None)
+        log.warning("mirror is of another ring and is set aside path=%s", self._rename(found))
+
+    def _rename(self, found: Superblock) -> Path:
+        """Give the copy the name of one that is set aside: whatever is left of it after a kill goes as such."""
         older = self._target.with_name(f"{self._target.name}.{found.ring_id.hex()}")
+        if older.exists():
+            wipe_ring(older)
         self._target.rename(older)
         sync_folder(older.parent)
-        log.warning("mirror is of another ring and is set aside path=%s", older)
+        return older
 
     def _recognise(self, index: RingIndex, target: FileDisk) -> None:
         """Find out after a restart which blocks are whole in the copy: those whose next page is there too."""

@@ -88,9 +88,8 @@ class CameraThread:
         is_fresh = covered_until is not None and 0 <= now - covered_until < SESSION_NS
         self._retry = Retry(random.SystemRandom(), clock.boot() if is_fresh else None)
         self._is_patient = False
-        self._ticked = clock.boot()
         self._line: Line | None = None
-        self._held = False
+        self._held, self._ticked = False, clock.boot()
         self._tracks: tuple[TrackTemplate, ...] = ()
         self._feed = Feed(stream.name, clock, self.status.loss, stream.watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{stream.name}", daemon=True)
@@ -138,6 +137,7 @@ class CameraThread:
                 self._record_session()
                 continue
             except HeldError as held:
+                self._held = True
                 self._gaps.because(held.reason, *held.since)
                 if held.until is not None:
                     self._gaps.because("connecting", *held.until)

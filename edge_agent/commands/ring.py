@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def _accept(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     storage: dict[str, str] = {}
-    for name in [ring for ring, _ in find_rings(args, config)] if args.rings else ["*"]:
+    for name in [ring for ring, _ in find_rings(args, config)]:
         storage |= call(config.control_path("recorder"), "accept-ring", timeout_s=_ANSWER_S, ring=name)["storage"]
     if args.json:
         print_json(storage)

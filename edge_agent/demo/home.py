@@ -246,7 +246,7 @@ class TrialHome:
         raise UnavailableError(f"waited {limit_s:.0f} s for {what}: {last or 'it did not happen'}")
 
     def wait_ready(self, limit_s: float = 30.0) -> None:
-        """Wait until every camera is recorded, the broker is connected, and the terms decide on a request."""
+        """Wait until every camera is recorded, the broker is connected, and no request would seem too old."""
         names = {camera.id for camera in self.cameras}
 
         def recording() -> bool:

@@ -20,10 +20,12 @@ from edge_agent.recording.reload import Changes
 from edge_agent.recording.stream_addresses import Sources, open_timeout_ns, sleeps_between_events
 from edge_agent.settings.gateway import Camera, Config
 from edge_agent.settings.triggers import MqttTrigger, OnvifTrigger, Trigger
-from edge_agent.units import encode_rfc3339
+from edge_agent.units import SECOND_NS, encode_rfc3339
 
 log = logging.getLogger(__name__)
 
+_FIRST_RECORD_NS = 5 * SECOND_NS
+"""From the opening of a session to its first record: a keyframe and the pictures until the next one, or two seconds."""
 _HOME = ""
 """The listener at the home's broker; cameras' ids are not empty."""
 
@@ -98,7 +100,7 @@ class Triggers:
     def _add(self, camera: Camera) -> None:
         if not camera.enabled or camera.record != "on_event":
             return
-        wake_ns = open_timeout_ns(camera) if sleeps_between_events(camera) else 0
+        wake_ns = open_timeout_ns(camera) + _FIRST_RECORD_NS if sleeps_between_events(camera) else 0
         self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers), wake_ns)
         self._lines[camera.id] = []
         if _mqtt_of(camera):

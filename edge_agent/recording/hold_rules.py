@@ -36,7 +36,7 @@ class HoldRules:
             camera: Whose stream it is.
             quality: Which of its streams.
             time_zone: Of the camera's hours.
-            is_stored: Tells whether what comes of the stream is stored now.
+            is_stored: Tells whether the stream's session has stored something.
         """
         gate, hours = self._triggers.gate_of(camera.id), RecordingHours(camera, time_zone)
 

@@ -49,7 +49,7 @@ class RingCommands:
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"not a window: {error}") from error
         erased, failed = {}, {}
-        for name, erase in self._choose(request.get("camera", ALL)):
+        for name, erase in self._choose(request.get("camera", "*")):
             try:
                 blocks = erase(window)
             except (EdgeAgentError, OSError) as error:
@@ -64,42 +64,35 @@ class RingCommands:
 
     def accept(self, request: Mapping[str, Any], peer: Peer) -> Mapping[str, Any]:
         """Let a stream that fails, or all that do, take whatever ring lies at its path; return how each stores now."""
-        wanted, storage = request.get("ring"), {}
-        for name, sink in self._sinks().items():
-            if wanted in (ALL, name):
+        chosen = [(n, sink) for n, sink in self._sinks().items() if request.get("ring") in ("*", n)]
+        if not chosen:
+            raise UsageError(f"no such ring: {str(request.get('ring'))[:40]!r}")
+        storage = {}
+        for name, sink in chosen:
+            try:
                 if sink.error:
-                    self._accept(name, peer)
+                    self._rings.accept(name)
+                    log.warning("ring accepted stream=%s uid=%d", name, peer.uid)
                     sink.retry()
+            except EdgeAgentError as error:
+                storage[name] = str(error)
+            else:
                 storage[name] = sink.error or "ok"
-        for camera, quality in self._list_idle():
-            name, path = f"{camera.id}.{quality}", self._config().ring_path(camera.id, quality)
-            if wanted in (ALL, name) and self._rings.ring_id(name) is not None:
-                if self._rings.misses(name, path):
-                    self._accept(name, peer)
-                storage[name] = "ok"
-        if not storage:
-            raise UsageError(f"no such ring: {str(wanted)[:40]!r}")
         return {"storage": storage}
-
-    def _accept(self, name: str, peer: Peer) -> None:
-        log.warning("ring accepted stream=%s uid=%d", name, peer.uid)
-        self._rings.accept(name)
-
-    def _list_idle(self) -> list[tuple[Camera, QualityName]]:
-        # An enabled camera has its sink, paused or not: its ring has one writer only.
-        return [(each, quality) for each in self._config().cameras if not each.enabled for quality in each.qualities]
 
     def _choose(self, camera: object) -> list[tuple[str, Erase]]:
         """Return what erases each chosen ring: its sink, or a writer of its own if the camera is switched off."""
         config = self._config()
         chosen: list[tuple[str, Erase]]
-        chosen = [(n, sink.erase) for n, sink in self._sinks().items() if camera in (ALL, n.rpartition(".")[0])]
-        for each, quality in self._list_idle():
-            name = f"{each.id}.{quality}"
-            # A ring that is away is chosen too: what cannot be erased is told.
-            is_known = config.ring_path(each.id, quality).exists() or self._rings.ring_id(name) is not None
-            if camera in (ALL, each.id) and is_known:
-                chosen.append((name, partial(self._erase_idle, each, quality)))
+        chosen = [(n, sink.erase) for n, sink in self._sinks().items() if camera in ("*", n.rpartition(".")[0])]
+        for each in config.cameras:
+            # An enabled camera has its sink, paused or not: its ring has one writer only.
+            if not each.enabled and camera in ("*", each.id):
+                for quality in each.qualities:
+                    name = f"{each.id}.{quality}"
+                    # A ring that is away is chosen too: what cannot be erased is told.
+                    if config.ring_path(each.id, quality).exists() or self._rings.ring_id(name) is not None:
+                        chosen.append((name, partial(self._erase_idle, each, quality)))
         if not chosen:
             named = "any camera" if camera == ALL else f"{config.demand_camera(str(camera)).id}: it is switched off"
             raise UsageError(f"nothing is recorded of {named}")

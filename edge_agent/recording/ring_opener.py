@@ -95,18 +95,15 @@ class RingOpener:
         return writer
 
     def accept(self, name: str) -> None:
-        """Forget which ring belonged to a stream: the owner means the one that is there, or a new one."""
-        self._pins.forget(name)
+        """Forget which ring belonged to a stream: the owner means the one that is there, or a new one.
 
-    def misses(self, name: str, path: Path) -> bool:
-        """Tell whether a stream's ring is known, and another one or none lies at a path."""
-        try:
-            pin = self._pins.find(name)
-            if pin is not None:
-                _check_id(path, pin.ring_id)
-        except RingError:
-            return True
-        return False
+        Raises:
+            RingPreparingError: It is just being made or moved: where a half of it lies is known by the pin alone.
+            RingError: That cannot be saved.
+        """
+        if (preparation := self._preparations.get(name)) is not None:
+            raise RingPreparingError(preparation.describe())
+        self._pins.forget(name)
 
     def ring_id(self, name: str) -> bytes | None:
         """Return the id of a stream's ring; None if whatever ring is there is the one."""

@@ -112,7 +112,7 @@ class Streams:
         sink = RingSink(name, partial(self._open_ring, camera, quality), self._clock)
 
         def read_status() -> StreamStatus:
-            return self.running[name].thread.status
+            return thread.status
 
         zone = ZoneInfo(self._config.gateway.time_zone)
         stream = RecordedStream(

@@ -1,5 +1,9 @@
 """A mirror: the same ciphertext elsewhere, whole as far as it says, and as erased as the ring."""
 
+import shutil
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 
 from edge_agent.buffer.disk import FileDisk
@@ -174,6 +178,63 @@ def test_the_copy_of_a_ring_that_was_replaced_is_kept(mirrored):
     mirror.drop_older(UtcNs(older.stat().st_mtime_ns + 1))
     assert mirror.list_older() == []
     assert (rig.folder / "second" / f"{rig.path.name}.notes").exists()
+
+
+def resize(rig: Rig) -> None:
+    found = load_superblock(rig.path)
+    move_ring(
+        rig.path, rig.path, size_bytes=found.file_bytes * 2, block_bytes=found.block_bytes,
+        recorder_key=rig.keys.recorder,
+    )  # fmt: skip
+
+
+def test_a_kill_while_the_copy_of_a_resized_ring_goes_costs_no_copy(mirrored, monkeypatch):
+    """What is left is no ring any more, and holds nothing up; it goes with the older copies."""
+    rig, mirror = mirrored
+    writer = rig.writer()
+    rig.record(writer, 40)
+    writer.close()
+    mirror.bring_up()
+    resize(rig)
+    with monkeypatch.context() as patch, pytest.raises(RingError, match="cannot destroy ring"):
+        patch.setattr(Path, "unlink", Mock(side_effect=OSError("killed")))
+        mirror.bring_up()
+    mirror = RingMirror(rig.path, rig.folder / "second" / rig.path.name)
+    mirror.bring_up()
+    assert read(rig, f"second/{rig.path.name}") == read(rig, rig.path.name) != []
+    assert len(mirror.list_older()) == 1
+    resize(rig)
+    mirror.bring_up()
+    assert mirror.list_older() == []
+
+
+@pytest.mark.parametrize("what", ["older", "half moved"])
+def test_a_ring_that_is_older_or_not_whole_costs_no_copy(mirrored, what):
+    """A clone of before, mounted in its ring's place; the half of a move whose source is dead: the copy stays."""
+    rig, mirror = mirrored
+    writer = rig.writer()
+    drafts = rig.record(writer, 20)
+    writer.close()
+    clone = rig.folder / "clone"
+    shutil.copy(rig.path, clone)
+    if what == "older":
+        resize(rig)
+        writer = rig.writer()
+        drafts += rig.record(writer, 20)
+        writer.close()
+    else:
+        with pytest.raises(InterruptedError):
+            found = load_superblock(rig.path)
+            move_ring(
+                clone, clone, size_bytes=found.file_bytes * 2, block_bytes=found.block_bytes,
+                recorder_key=rig.keys.recorder, progress=Mock(side_effect=[None, InterruptedError()]),
+            )  # fmt: skip
+        clone = clone.with_name("clone.moving")
+    mirror.bring_up()
+    clone.replace(rig.path)
+    with pytest.raises(RingError, match="older than its mirror, or not whole"):
+        mirror.bring_up()
+    assert [each.plaintext for each in read(rig, f"second/{rig.path.name}")] == [each.payload for each in drafts]
 
 
 @pytest.mark.parametrize("is_new_process", [False, True], ids=["same process", "new process"])

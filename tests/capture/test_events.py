@@ -58,6 +58,46 @@ def test_an_event_while_a_camera_wakes_is_no_second_opening() -> None:
     assert not gate.fire(MonoNs(MINUTE_NS + 2 * FOR_NS - 2), FOR_NS)
 
 
+def test_an_event_while_the_last_session_ends_wakes_the_camera_again() -> None:
+    """Its last records are stored yet, on a slow disk, and it was told to end: they are not of the new event."""
+    gate = EventGate(per_hour=2, wake_ns=MINUTE_NS)
+    assert gate.fire(MonoNs(0), FOR_NS)
+    assert gate.is_open(MonoNs(1), is_stored=True)
+    assert not gate.is_open(MonoNs(FOR_NS + 1), is_stored=True)
+    assert gate.fire(MonoNs(FOR_NS + 2), FOR_NS)
+    assert gate.is_open(MonoNs(FOR_NS + 3), is_stored=True)
+    assert gate.is_open(MonoNs(FOR_NS + MINUTE_NS), is_stored=False)
+    assert gate.is_open(MonoNs(FOR_NS + MINUTE_NS + 1), is_stored=True)
+    assert gate.is_open(MonoNs(2 * FOR_NS + MINUTE_NS), is_stored=True)
+    assert not gate.is_open(MonoNs(2 * FOR_NS + MINUTE_NS + 1), is_stored=True)
+
+
+@pytest.mark.peer
+def test_a_stream_that_is_told_to_end_is_not_recorded_any_more() -> None:
+    """Also where an event comes at once: until something of its own is stored, the state is another."""
+    clock, gate, told, states = SystemClock(), EventGate(per_hour=10, wake_ns=MINUTE_NS), [], []
+
+    def hold() -> str:
+        is_open = gate.is_open(clock.boot(), is_stored=recording.status.state == "recording")
+        if told and told[-1] and not is_open:
+            gate.fire(clock.boot(), 5 * SECOND_NS)
+        states.append(recording.status.state)
+        told.append(is_open)
+        return "" if is_open else "not-by-rule"
+
+    with SimulatedCamera() as camera:
+        recording = Recording(Endpoint(camera.url, open_timeout_s=60, is_patient=True), hold=hold)
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            gate.fire(clock.boot(), 5 * SECOND_NS)
+            wait_until(lambda: recording.status.state == "recording")
+            camera.fault("slow-open")
+            wait_until(lambda: gate.events == 2)
+            stored, ended = len(recording.sink.gops), len(states)
+            wait_until(lambda: len(recording.sink.gops) > stored + 1, 30)
+    assert "connecting" in states[ended:]
+
+
 @pytest.mark.peer
 def test_a_bridge_that_wakes_its_camera_for_longer_than_for_is_recorded() -> None:
     """The time of an event counts from what is stored first: not one picture came within it."""

@@ -16,7 +16,7 @@ from edge_agent.recording.reader_memory import ReaderMemory
 from edge_agent.recording.reload import find_changes
 from edge_agent.recording.stream_addresses import Sources
 from edge_agent.settings.gateway import parse_config
-from edge_agent.units import MINUTE_NS, UtcNs
+from edge_agent.units import MINUTE_NS, SECOND_NS, UtcNs
 from tests.peers.wait import wait_until
 from tests.support.fakes import FakeClock
 
@@ -105,7 +105,8 @@ def test_after_a_reload_an_event_opens_the_gate_that_counts(listeners, tmp_path,
             clock.advance(1)
             assert not gate.is_open(clock.boot())
             fire()
-            clock.advance(max(MINUTE_NS, camera.triggers[0].for_ns) - 1)  # a bridge may take a minute
+            # A bridge may take a minute, and the first record has to be stored.
+            clock.advance(max(MINUTE_NS + 5 * SECOND_NS, camera.triggers[0].for_ns) - 1)
             assert gate.is_open(clock.boot())
             clock.advance(1)
             assert not gate.is_open(clock.boot())

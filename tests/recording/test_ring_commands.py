@@ -1,20 +1,16 @@
 """The recorder's ``erase`` and ``accept-ring``: whatever is not erased, in a ring or in its mirror, is named."""
 
-import threading
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from edge_agent.buffer.write.writer_settings import RingKeys
-from edge_agent.errors import RingError, UsageError
+from edge_agent.errors import RingError, RingPreparingError, UsageError
 from edge_agent.host.control_socket import Peer
 from edge_agent.recording.ring_commands import RingCommands
-from edge_agent.recording.ring_ids import KnownRingIds, Pin
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.recording.ring_sink import RingSink
 from edge_agent.settings.gateway import parse_config
-from tests.support.fakes import FakeClock
 
 TEXT = "cameras: [{id: door, url: 'rtsp://a/b'}, {id: yard, url: 'rtsp://a/c'}]\n"
 
@@ -115,18 +111,20 @@ def test_only_a_ring_that_fails_is_accepted_anew(ring: str, left: str) -> None:
     assert sinks["yard.main"].error == left
 
 
-def test_a_dead_ring_of_a_camera_that_is_switched_off_is_accepted(tmp_path: Path) -> None:
-    """Its disk is gone for good: until the owner says so, every erasure tells that it is not erased."""
-    text = f"cameras: [{{id: shed, url: 'rtsp://a/d', enabled: false}}]\nbuffer: {{dir: {tmp_path}}}\n"
-    config = parse_config(text, "t", tmp_path)
-    pins = KnownRingIds(tmp_path / "rings.json")
-    pins.remember("shed.main", Pin(bytes(16), config.ring_path("shed", "main")))
-    opener = RingOpener(config, cast(RingKeys, None), FakeClock(), bytes(16), pins, threading.Event())
-    commands = RingCommands(lambda: config, dict, opener, lambda _: {})
-    peer = Peer(0, 0, 0)
-    assert "ring is not there" in commands.erase({"camera": "*"}, peer)["failed"]["shed.main"]
-    with pytest.raises(UsageError):
-        commands.accept({"ring": "yard.main"}, peer)
-    assert commands.accept({"ring": "shed.main"}, peer) == {"storage": {"shed.main": "ok"}}
-    with pytest.raises(UsageError, match="nothing is recorded"):
-        commands.erase({"camera": "*"}, peer)
+def test_a_ring_that_cannot_be_accepted_costs_no_other() -> None:
+    """The answer names each ring: the one that is just being moved, and the one behind it."""
+
+    class Moving(Opener):
+        def accept(self, name: str) -> None:
+            if name == "door.main":
+                raise RingPreparingError("ring is being prepared: 37 %")
+            super().accept(name)
+
+    opener = Moving()
+    sinks = {name: FailedSink("no ring", opener.accepted, name) for name in ("door.main", "yard.main")}
+    commands = RingCommands(
+        lambda: parse_config(TEXT, "test", Path("/x")), lambda: cast(dict[str, RingSink], sinks),
+        cast(RingOpener, opener), lambda _: {},
+    )  # fmt: skip
+    answer = commands.accept({"ring": "*"}, Peer(0, 0, 0))
+    assert answer == {"storage": {"door.main": "ring is being prepared: 37 %", "yard.main": "ok"}}

@@ -19,6 +19,7 @@ from edge_agent.buffer.write import resize
 from edge_agent.buffer.write.writer import RingWriter
 from edge_agent.buffer.write.writer_settings import RingKeys
 from edge_agent.errors import DurabilityError, EdgeAgentError, RingError, RingPreparingError
+from edge_agent.recording import ring_opener
 from edge_agent.recording.ring_ids import KnownRingIds, Pin
 from edge_agent.recording.ring_opener import RingOpener
 from edge_agent.settings.gateway import Config, parse_config
@@ -112,6 +113,23 @@ def test_another_ring_at_the_path_is_refused_until_it_is_accepted(house: House, 
     house.open(opener).close()
     assert house.ring_id() == other.ring_id()
     house.open().close()
+
+
+def test_ring_that_is_being_moved_is_not_forgotten(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pin alone knows both places: after a kill nothing else would find them."""
+    drafts = house.record()
+    house.dir = house.folder / "second"
+    goes_on, real = threading.Event(), resize.copy_block
+    monkeypatch.setattr(ring_opener, "_AT_ONCE_S", 0.01)
+    monkeypatch.setattr(resize, "copy_block", lambda *args: goes_on.wait(30) and real(*args))
+    opener = house.opener()
+    with pytest.raises(RingPreparingError):
+        opener.open(house.config.cameras[0], "main")
+    with pytest.raises(RingPreparingError):
+        opener.accept("door.main")
+    goes_on.set()
+    house.open(opener).close()
+    assert house.payloads() == [draft.payload for draft in drafts]
 
 
 def test_missing_ring_is_not_made_anew_until_it_is_accepted(house: House) -> None:

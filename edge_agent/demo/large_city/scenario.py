@@ -173,7 +173,8 @@ class CityScenario:
                 self.peak_gib = max(self.peak_gib, measure_memory_gib())
                 self._say(f"   {now} of {self._every} clips delivered")
             if time.monotonic() - moved_at > _STILL_S:
-                raise UnavailableError(f"nothing was delivered for {_STILL_S:.0f} s:\n{self.compare().as_text()}")
+                self._say(f"   nothing was delivered for {_STILL_S:.0f} s")
+                raise UnavailableError(f"clips do not come:\n{self.compare().as_text()}")
             time.sleep(_POLL_S)
 
     def _wait_for(self, condition: Callable[[], bool], what: str) -> None:
