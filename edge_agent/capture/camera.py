@@ -10,13 +10,13 @@ import random
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import chain
 
 from edge_agent.capture.reasons import REASONS, CaptureError
 from edge_agent.capture.recorded_stream import RecordedStream
 from edge_agent.capture.retry import SESSION_NS, Retry
 from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
-from edge_agent.capture.run.open_run import Run, RunBreakError
+from edge_agent.capture.run.open_run import Run, RunBreak, RunBreakError
 from edge_agent.capture.run.pre_roll import PreRoll
 from edge_agent.capture.run.records import Sink
 from edge_agent.capture.session.hub import Hub
@@ -45,15 +45,6 @@ _BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
 """A picture is handed over when the next one begins, a keyframe may take its time on a slow link, and nobody looks at
 each packet as it comes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Break:
-    """When a run of a session was broken, and by what."""
-
-    at: MonoNs
-    reason: str
-    detail: str
 
 
 class CameraThread:
@@ -90,6 +81,7 @@ class CameraThread:
         self._is_patient = False
         self._line: Line | None = None
         self._held, self._ticked = False, clock.boot()
+        self._ruled_since: MonoNs | None = None
         self._tracks: tuple[TrackTemplate, ...] = ()
         self._feed = Feed(stream.name, clock, self.status.loss, stream.watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{stream.name}", daemon=True)
@@ -171,11 +163,14 @@ class CameraThread:
     def _reason_to_close(self) -> str:
         """Return why there is to be no session; empty also if one stays open whose pictures are only looked at."""
         reason = self._hold()
+        # Asked all the time, also while a disk holds the thread up that records.
+        self._ruled_since = (self._ruled_since or self._clock.boot()) if reason == _BY_RULE else None
         return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
 
-    def _is_only_watched(self) -> bool:
-        """Tell whether pictures are only to be looked at; the line asks by itself whether there is to be no session."""
-        return self._look is not None and self._look.keeps_open and self._hold() == _BY_RULE
+    def _is_only_watched(self, arrival: Arrival | None) -> bool:
+        """Tell whether what arrived, or is to arrive, is only looked at: by when it came, not by when it is taken."""
+        is_watched = self._look is not None and self._look.keeps_open and self._hold() == _BY_RULE
+        return is_watched and (arrival is None or arrival.boot >= (self._ruled_since or 0))
 
     def _say_down(self, trouble: CaptureError) -> None:
         if self._stop.is_set():
@@ -248,12 +243,13 @@ class CameraThread:
         self._tracks = session.tracks
         packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
-        broken: _Break | None = None
+        broken: RunBreak | None = None
         while not self._has_stopped(waiting):
-            if self._is_only_watched():
+            if self._is_only_watched(waiting[0] if waiting else None):
+                arrivals = chain(tuple(waiting), packets)
                 waiting.clear()
                 # No name for the pre-roll: beside ``waiting`` it would keep its packets, up to 32 MiB.
-                waiting.extend(self._watch(packets).packets())
+                waiting.extend(self._watch(arrivals).packets())
                 if self._stop.is_set() or self._hold():
                     return
                 if not waiting:  # what is missing from here on is not by rule
@@ -270,9 +266,11 @@ class CameraThread:
                     self._gaps.follow(*since, SMALL_STEP_NS)
                 self._gaps.because(error.reason, *since)
                 if run.records or broken is None:
-                    broken = _Break(self._clock.boot(), error.reason, str(error))
+                    broken = RunBreak(self._clock.boot(), error.reason, str(error))
                 self._demand_records(run, broken)
                 self._tick()
+            else:
+                broken = None
 
     def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
         now = self._clock.utc()
@@ -295,14 +293,13 @@ class CameraThread:
         run: Run,
         waiting: "deque[Arrival]",
         packets: "Iterator[Arrival | None]",
-        broken: "_Break | None",
+        broken: RunBreak | None,
     ) -> None:
         """Record what waits, then what arrives.
 
         Args:
             run: A new one.
-            waiting: Packets that have arrived already; on a break the one that broke the run stands first again, unless
-                it was the run's first, and the rest of them behind it.
+            waiting: What has arrived already; afterwards what is not in the run, but for a first one that broke it.
             packets: What arrives.
             broken: When a run of this session was broken, if none has been recorded since, and by what.
 
@@ -313,8 +310,11 @@ class CameraThread:
         """
         arrival, is_first = None, True
         try:
-            while not (self._has_stopped(waiting) or self._is_only_watched()):
+            while not self._has_stopped(waiting):
                 arrival = waiting.popleft() if waiting else next(packets)
+                if self._is_only_watched(arrival):
+                    waiting.extendleft([arrival] if arrival is not None else [])
+                    return
                 if arrival is not None:
                     run.push(arrival, self._clock.state)
                     is_first = False
@@ -334,7 +334,7 @@ class CameraThread:
         """Tell whether to record no more; what the line has taken in until then is recorded."""
         return self._stop.is_set() and not waiting and (self._line is None or self._line.is_empty)
 
-    def _demand_records(self, run: Run, broken: "_Break | None") -> None:
+    def _demand_records(self, run: Run, broken: RunBreak | None) -> None:
         """Give the session up if no run has recorded anything for a watchdog's time since one was broken."""
         if broken and not run.records and self._clock.boot() - broken.at > self._watchdog_ns:
             raise CaptureError(broken.reason, broken.detail) from None
@@ -369,17 +369,20 @@ class CameraThread:
         assert self._look is not None
         pre_roll = PreRoll(self._look.before_ns)
         for arrival in packets:
+            # No event could be recorded of a session that has no keyframe yet: that stays told, once.
+            is_blind = self.status.state == "down" and self._line is not None and not self._line.has_keyframe
             if arrival is not None:
                 pre_roll.push(arrival)
                 if arrival.is_keyframe and arrival.track == 0:
                     self.status.note(pre_roll_short=pre_roll.is_short)
-                if self.status.enter("waiting", _BY_RULE, self._clock.utc()):
+                if not is_blind and self.status.enter("waiting", _BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._retry.reset()
             # What may yet be recorded is not told as a hole; it was taken a while before it came.
-            utc, boot = pre_roll.since or self._moment_of(None)
+            utc, boot = pre_roll.since or self._moment_of(arrival)
             before = UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS)
-            self._gaps.because(_BY_RULE, *before)
+            if not is_blind:
+                self._gaps.because(_BY_RULE, *before)
             self._gaps.wait(*before)
             self._tick()
             if self._stop.is_set() or self._hold() != _BY_RULE:
@@ -387,14 +390,11 @@ class CameraThread:
         return pre_roll
 
     def _note_progress(self, run: Run, arrival: Arrival | None) -> None:
-        if run.records:
-            if self.status.state == "recording":
-                self._tick()
-                return
+        if run.records and self.status.state != "recording":
             self._retry.reset()
-            if self.status.enter("recording", "", self._clock.utc()):
-                log.info("camera is recording stream=%s", self.name)
-        elif not run.has_begun:
+            self.status.enter("recording", "", self._clock.utc())
+            log.info("camera is recording stream=%s", self.name)
+        elif not (run.records or run.has_begun):
             # By when it arrived: what waits behind it may be footage.
             self._gaps.wait(*self._moment_of(arrival))
         self._tick()

@@ -101,7 +101,7 @@ class Triggers:
         if not camera.enabled or camera.record != "on_event":
             return
         wake_ns = open_timeout_ns(camera) + _FIRST_RECORD_NS if sleeps_between_events(camera) else 0
-        self._gates[camera.id] = EventGate(min(trigger.per_hour for trigger in camera.triggers), wake_ns)
+        self._gates[camera.id] = EventGate(wake_ns)
         self._lines[camera.id] = []
         if _mqtt_of(camera):
             self._lines[camera.id].append(self._home_line)
@@ -134,7 +134,7 @@ class Triggers:
 
         def fire() -> None:
             gate = self._gates.get(camera.id)
-            recorded = gate is not None and gate.fire(self._clock.boot(), trigger.for_ns)
+            recorded = gate is not None and gate.fire(self._clock.boot(), trigger.for_ns, trigger.per_hour)
             log.info("event camera=%s kind=%s recorded=%s", camera.id, trigger.kind, recorded)
 
         return fire

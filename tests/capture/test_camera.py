@@ -2,11 +2,13 @@
 
 import gc
 import itertools
+import logging
 import threading
 from collections.abc import Callable
 
 import pytest
 
+from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.recorded_stream import Look
 from edge_agent.capture.rtsp.session import OwnSession
@@ -632,6 +634,82 @@ def test_event_without_a_keyframe_is_no_rule() -> None:
     assert {gap.reason for gap in missing} == {"no-keyframe"}
     assert sum(gap.duration_ns for gap in missing) > SECOND_NS
     assert_tiled(recording.sink)
+
+
+def test_watched_camera_without_a_keyframe_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing can be recorded of it at an event: it is down, and stays so, for its owner to hear."""
+    caplog.set_level(logging.INFO)
+    look = Look(lambda *_: None, keeps_open=True, before_ns=0)
+    with SimulatedCamera(QUICK) as camera:
+        camera.fault("no-keyframes")
+        with Recording(endpoint(camera), hold=lambda: "not-by-rule", look=look, watchdog_ns=3 * SECOND_NS) as recording:
+            wait_until(lambda: recording.status.state == "down", 20)
+            wait_seconds(5)
+            assert recording.status.snapshot()["reason"] == "no-keyframe"
+            camera.fault("no-keyframes", False)
+            wait_until(lambda: recording.status.state == "waiting", 20)
+    assert len([each for each in caplog.messages if "camera is down" in each]) == 1
+    assert len(recording.sink.gaps) < 6
+    assert_tiled(recording.sink)
+
+
+def test_break_in_an_event_costs_the_next_one_nothing() -> None:
+    """A jump of the camera's clock, long past and recorded: the next event begins with what was before it."""
+    held = threading.Event()
+    look = Look(lambda *_: None, keeps_open=True, before_ns=5 * SECOND_NS)
+    with SimulatedCamera(QUICK) as camera:
+        recording = Recording(
+            endpoint(camera), hold=lambda: "" if held.is_set() else "not-by-rule", look=look, watchdog_ns=4 * SECOND_NS
+        )
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            held.set()
+            recording.wait_for_gops(2)
+            camera.fault("jump")
+            wait_until(lambda: len(recording.sink.runs) == 2)
+            recording.wait_for_gops(len(recording.sink.gops) + 2)
+            held.clear()
+            wait_seconds(8)
+            event = SystemClock().utc()
+            held.set()
+            wait_seconds(6)
+    assert any(event - 6 * SECOND_NS < gop.start_ns < event - 2 * SECOND_NS for gop in recording.sink.gops)
+    assert "stalled" not in reasons(recording.sink)
+    assert_tiled(recording.sink)
+
+
+class BlockedSink(MemorySink):
+    """A ring whose disk hangs for a while, once."""
+
+    blocked_s = 0.0
+
+    def gop(self, gop: Gop) -> None:
+        blocked_s, self.blocked_s = self.blocked_s, 0.0
+        wait_seconds(blocked_s)
+        super().gop(gop)
+
+
+@pytest.mark.parametrize("keeps_open", [True, False])
+def test_disk_that_hangs_as_an_event_ends_costs_nothing_of_it(keeps_open: bool) -> None:
+    """By when the pictures came, not by when the disk took them: all of the event, and not much more."""
+    clock, gate, sink = SystemClock(), EventGate(), BlockedSink()
+    look = Look(lambda *_: None, keeps_open=keeps_open, before_ns=0)
+    with SimulatedCamera(QUICK) as camera:
+        recording = Recording(
+            endpoint(camera), hold=lambda: "" if gate.is_open(clock.boot()) else "not-by-rule", look=look, sink=sink
+        )
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            wait_seconds(3)
+            gate.fire(clock.boot(), 10 * SECOND_NS)
+            event = clock.utc()
+            recording.wait_for_gops(2)
+            sink.blocked_s = 10.0
+            wait_seconds(15)
+    end = max(gop.start_ns + gop.duration_ns for gop in sink.gops)
+    assert 8 * SECOND_NS < end - event < 11.5 * SECOND_NS
+    assert "stalled" not in reasons(sink)
+    assert_tiled(sink)
 
 
 def test_end_of_an_event_is_no_fault_of_the_camera() -> None:

@@ -33,11 +33,11 @@ FOR_NS = 30 * SECOND_NS
 @given(st.lists(st.integers(1, 10 * 60), max_size=200), st.integers(1, 10), st.sampled_from([0, 20, 60]))
 def test_gate_opens_at_most_so_often_an_hour(waits: list[int], per_hour: int, wake_s: int) -> None:
     """However many events come, no hour sees more openings than allowed, and each is as long as was asked."""
-    gate, now, openings = EventGate(per_hour, wake_s * SECOND_NS), 0, []
+    gate, now, openings = EventGate(wake_s * SECOND_NS), 0, []
     for wait in waits:
         now += wait * SECOND_NS
         was_open = gate.is_open(MonoNs(now))
-        recorded = gate.fire(MonoNs(now), FOR_NS)
+        recorded = gate.fire(MonoNs(now), FOR_NS, per_hour)
         assert recorded or not was_open
         assert gate.is_open(MonoNs(now + FOR_NS - 1)) == recorded
         assert not gate.is_open(MonoNs(now + max(FOR_NS, wake_s * SECOND_NS)))
@@ -49,18 +49,20 @@ def test_gate_opens_at_most_so_often_an_hour(waits: list[int], per_hour: int, wa
 
 def test_an_event_while_a_camera_wakes_is_no_second_opening() -> None:
     """Two messages for one ring of the bell: the camera is woken once, and recorded for the longer of both times."""
-    gate = EventGate(per_hour=1, wake_ns=MINUTE_NS)
-    assert gate.fire(MonoNs(0), FOR_NS)
-    assert gate.fire(MonoNs(FOR_NS + 1), 2 * FOR_NS - 1)
-    assert gate.is_open(MonoNs(MINUTE_NS - 1), is_stored=True)
-    assert gate.is_open(MonoNs(MINUTE_NS + 2 * FOR_NS - 3))
-    assert not gate.is_open(MonoNs(MINUTE_NS + 2 * FOR_NS - 2))
-    assert not gate.fire(MonoNs(MINUTE_NS + 2 * FOR_NS - 2), FOR_NS)
+    gate = EventGate(wake_ns=MINUTE_NS)
+    assert gate.fire(MonoNs(0), FOR_NS, per_hour=1)
+    assert gate.is_open(MonoNs(1))
+    assert gate.fire(MonoNs(FOR_NS + 1), 2 * FOR_NS, per_hour=1)
+    stored = FOR_NS + MINUTE_NS
+    assert gate.is_open(MonoNs(stored), is_stored=True)
+    assert gate.is_open(MonoNs(stored + 2 * FOR_NS - 1), is_stored=True)
+    assert not gate.is_open(MonoNs(stored + 2 * FOR_NS), is_stored=True)
+    assert not gate.fire(MonoNs(stored + 2 * FOR_NS), FOR_NS, per_hour=1)
 
 
 def test_an_event_while_the_last_session_ends_wakes_the_camera_again() -> None:
     """Its last records are stored yet, on a slow disk, and it was told to end: they are not of the new event."""
-    gate = EventGate(per_hour=2, wake_ns=MINUTE_NS)
+    gate = EventGate(wake_ns=MINUTE_NS)
     assert gate.fire(MonoNs(0), FOR_NS)
     assert gate.is_open(MonoNs(1), is_stored=True)
     assert not gate.is_open(MonoNs(FOR_NS + 1), is_stored=True)
@@ -72,10 +74,55 @@ def test_an_event_while_the_last_session_ends_wakes_the_camera_again() -> None:
     assert not gate.is_open(MonoNs(2 * FOR_NS + MINUTE_NS + 1), is_stored=True)
 
 
+def test_an_event_after_the_session_was_lost_wakes_the_camera_again() -> None:
+    """A bridge ends its stream by itself; somebody moves again, and the time counts from what is stored of that."""
+    gate = EventGate(wake_ns=MINUTE_NS)
+    gate.fire(MonoNs(0), 10 * SECOND_NS)
+    assert gate.is_open(MonoNs(SECOND_NS), "main")
+    assert gate.is_open(MonoNs(12 * SECOND_NS), "main", is_stored=True)
+    assert gate.is_open(MonoNs(15 * SECOND_NS), "main", is_stored=False)
+    assert gate.fire(MonoNs(16 * SECOND_NS), 10 * SECOND_NS)
+    assert gate.is_open(MonoNs(40 * SECOND_NS), "main", is_stored=False)
+    assert gate.is_open(MonoNs(41 * SECOND_NS), "main", is_stored=True)
+    assert gate.is_open(MonoNs(51 * SECOND_NS - 1), "main", is_stored=True)
+    assert not gate.is_open(MonoNs(51 * SECOND_NS), "main", is_stored=True)
+
+
+def test_a_camera_that_wakes_late_but_within_its_time_is_recorded_for_as_long() -> None:
+    """Its bridge refuses for longer than `open_timeout`, and `for` is longer still."""
+    gate = EventGate(wake_ns=15 * SECOND_NS)
+    gate.fire(MonoNs(0), MINUTE_NS)
+    assert gate.is_open(MonoNs(31 * SECOND_NS))
+    assert gate.is_open(MonoNs(33 * SECOND_NS), is_stored=True)
+    assert gate.is_open(MonoNs(93 * SECOND_NS - 1), is_stored=True)
+    assert not gate.is_open(MonoNs(93 * SECOND_NS), is_stored=True)
+
+
+def test_an_event_that_nobody_asks_for_is_over_and_no_opening() -> None:
+    """During a pause: neither do ten of them use up an hour's openings, nor is a camera woken for one that is over."""
+    gate = EventGate(wake_ns=MINUTE_NS)
+    for minute in range(0, 20, 2):
+        assert gate.fire(MonoNs(minute * MINUTE_NS), FOR_NS, per_hour=1)
+    assert not gate.is_open(MonoNs(18 * MINUTE_NS + FOR_NS))
+    assert gate.fire(MonoNs(19 * MINUTE_NS), FOR_NS, per_hour=1)
+    assert gate.is_open(MonoNs(19 * MINUTE_NS + FOR_NS - 1))
+    assert not gate.fire(MonoNs(21 * MINUTE_NS), FOR_NS, per_hour=1)
+
+
+def test_a_trigger_counts_against_its_own_limit() -> None:
+    """The bell is recorded though motion has used up its share."""
+    gate = EventGate()
+    for minute in range(3):
+        assert gate.fire(MonoNs(minute * MINUTE_NS), FOR_NS, per_hour=3)
+        assert gate.is_open(MonoNs(minute * MINUTE_NS))
+    assert not gate.fire(MonoNs(3 * MINUTE_NS), FOR_NS, per_hour=3)
+    assert gate.fire(MonoNs(3 * MINUTE_NS), FOR_NS, per_hour=20)
+
+
 @pytest.mark.peer
 def test_a_stream_that_is_told_to_end_is_not_recorded_any_more() -> None:
     """Also where an event comes at once: until something of its own is stored, the state is another."""
-    clock, gate, told, states = SystemClock(), EventGate(per_hour=10, wake_ns=MINUTE_NS), [], []
+    clock, gate, told, states = SystemClock(), EventGate(wake_ns=MINUTE_NS), [], []
 
     def hold() -> str:
         is_open = gate.is_open(clock.boot(), is_stored=recording.status.state == "recording")
@@ -101,7 +148,7 @@ def test_a_stream_that_is_told_to_end_is_not_recorded_any_more() -> None:
 @pytest.mark.peer
 def test_a_bridge_that_wakes_its_camera_for_longer_than_for_is_recorded() -> None:
     """The time of an event counts from what is stored first: not one picture came within it."""
-    clock, gate = SystemClock(), EventGate(per_hour=10, wake_ns=MINUTE_NS)
+    clock, gate = SystemClock(), EventGate(wake_ns=MINUTE_NS)
 
     def hold() -> str:
         is_stored = recording.status.state == "recording"
@@ -120,18 +167,18 @@ def test_a_bridge_that_wakes_its_camera_for_longer_than_for_is_recorded() -> Non
 
 def test_further_event_extends_the_recording() -> None:
     """An event while the camera is recorded moves the end and costs no opening."""
-    gate = EventGate(per_hour=1)
-    assert gate.fire(MonoNs(0), FOR_NS)
-    assert gate.fire(MonoNs(FOR_NS - 1), FOR_NS)
+    gate = EventGate()
+    assert gate.fire(MonoNs(0), FOR_NS, per_hour=1)
+    assert gate.fire(MonoNs(FOR_NS - 1), FOR_NS, per_hour=1)
     assert gate.is_open(MonoNs(2 * FOR_NS - 2))
-    assert not gate.fire(MonoNs(2 * FOR_NS), FOR_NS)
+    assert not gate.fire(MonoNs(2 * FOR_NS), FOR_NS, per_hour=1)
     assert not gate.is_open(MonoNs(MINUTE_NS * 2))
 
 
 @pytest.mark.peer
 def test_camera_is_recorded_during_an_event_only() -> None:
     """Outside an event nothing is asked of the camera, and the ring says: not recorded by rule."""
-    clock, gate = SystemClock(), EventGate(per_hour=10)
+    clock, gate = SystemClock(), EventGate()
     with SimulatedCamera() as camera:
         recording = Recording(Endpoint(camera.url), hold=lambda: "" if gate.is_open(clock.boot()) else "not-by-rule")
         with recording:

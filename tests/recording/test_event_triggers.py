@@ -105,6 +105,7 @@ def test_after_a_reload_an_event_opens_the_gate_that_counts(listeners, tmp_path,
             clock.advance(1)
             assert not gate.is_open(clock.boot())
             fire()
+            assert gate.is_open(clock.boot())
             # A bridge may take a minute, and the first record has to be stored.
             clock.advance(max(MINUTE_NS + 5 * SECOND_NS, camera.triggers[0].for_ns) - 1)
             assert gate.is_open(clock.boot())

@@ -62,7 +62,7 @@ def test_hours_are_asked_each_time(tmp_path: Path) -> None:
 
 def test_a_gate_holds_until_an_event(tmp_path: Path) -> None:
     """An event-only camera waits for its event, and waits again after it."""
-    gate = EventGate(10)
+    gate = EventGate()
     rules = Rules(tmp_path, gate)
     assert rules.find() == "not-by-rule"
     assert gate.fire(rules.clock.boot(), 5 * SECOND_NS)
@@ -73,9 +73,10 @@ def test_a_gate_holds_until_an_event(tmp_path: Path) -> None:
 
 def test_a_camera_that_has_to_be_woken_is_recorded_for_as_long_as_was_asked(tmp_path: Path) -> None:
     """The time counts from what is stored first; each stream has its own; a camera that never wakes is given up."""
-    rules = Rules(tmp_path, gate := EventGate(10, wake_ns=MINUTE_NS))
+    rules = Rules(tmp_path, gate := EventGate(wake_ns=MINUTE_NS))
     assert rules.find() == "not-by-rule"
     gate.fire(rules.clock.boot(), 5 * SECOND_NS)
+    assert rules.find() == ""
     rules.clock.advance(40 * SECOND_NS)
     rules.is_stored = True
     assert rules.find() == ""
@@ -90,7 +91,7 @@ def test_a_camera_that_has_to_be_woken_is_recorded_for_as_long_as_was_asked(tmp_
 
 def test_a_camera_that_is_awake_is_recorded_from_the_event_on(tmp_path: Path) -> None:
     """Its first record is stored a GOP later, and moves nothing."""
-    rules = Rules(tmp_path, gate := EventGate(10))
+    rules = Rules(tmp_path, gate := EventGate())
     gate.fire(rules.clock.boot(), 5 * SECOND_NS)
     rules.clock.advance(3 * SECOND_NS)
     rules.is_stored = True
@@ -101,7 +102,7 @@ def test_a_camera_that_is_awake_is_recorded_from_the_event_on(tmp_path: Path) ->
 
 def test_a_pause_is_told_before_hours_and_hours_before_a_rule(tmp_path: Path) -> None:
     """If several reasons hold, the owner's own comes first."""
-    rules = Rules(tmp_path, EventGate(10))
+    rules = Rules(tmp_path, EventGate())
     rules.clock.advance(14 * HOUR_NS)
     assert rules.find() == "outside-hours"
     rules.pause("door")

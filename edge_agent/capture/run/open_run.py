@@ -7,7 +7,7 @@ opens nothing.
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_agent.capture.run.first_pts import FirstPicture
@@ -47,6 +47,15 @@ class RunBreakError(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class RunBreak:
+    """When a run of a session was broken, and by what."""
+
+    at: MonoNs
+    reason: str
+    detail: str
 
 
 class Run:

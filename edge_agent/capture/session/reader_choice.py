@@ -77,6 +77,8 @@ class ReaderChoice:
             return endpoint
         if not self._reader or endpoint.known_reader == OWN:
             self._reader, self._fruitless = endpoint.known_reader or OWN, 0
+            if self._reader == FFMPEG:  # it was remembered because of a whole GOP
+                self._proved.add(FFMPEG)
         return replace(endpoint, reader=self._reader if endpoint.carrier == "tcp" else FFMPEG)
 
     def note(self, endpoint: Endpoint, account: SessionAccount, end: tuple[str, str]) -> None:

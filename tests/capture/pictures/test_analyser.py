@@ -173,7 +173,7 @@ def test_view_over_which_the_child_fell_is_left_alone() -> None:
 
 def test_motion_opens_a_camera_that_was_only_watched(watch: PictureWatch) -> None:
     """The session is open and nothing is recorded until something moves; then the moment before is recorded too."""
-    clock, gate = SystemClock(), EventGate(per_hour=10)
+    clock, gate = SystemClock(), EventGate()
     moved: list[float] = []
 
     def on_motion(percent: float) -> None:

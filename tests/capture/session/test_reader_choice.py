@@ -112,3 +112,15 @@ def test_udp_is_read_by_ffmpeg_and_tls_by_our_own() -> None:
     """``rtsps`` comes over TCP, whatever the transport is said to be."""
     assert ReaderChoice().pick(endpoint(transport="udp")).reader == "ffmpeg"
     assert ReaderChoice().pick(Endpoint("rtsps://camera/x", transport="udp", reader="auto")).reader == "own"
+
+
+def test_a_remembered_need_of_ffmpeg_is_not_given_up_for_silence() -> None:
+    """It was remembered because FFmpeg recorded the camera, which sleeps now: silence tells nothing of a reader."""
+    choice = ReaderChoice()
+    for _ in range(9):
+        picked = choice.pick(endpoint(known_reader="ffmpeg"))
+        assert picked.reader == "ffmpeg"
+        choice.note(picked, SILENT, ("stalled", ""))
+    for _ in range(3):
+        choice.note(choice.pick(endpoint(known_reader="ffmpeg")), FRUITLESS, FAILED)
+    assert choice.pick(endpoint(known_reader="ffmpeg")).reader == "own"
