@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from edge_agent.capture.reasons import REASONS, CaptureError
-from edge_agent.capture.recorded_stream import RecordedStream
+from edge_agent.capture.recorded_stream import BY_RULE, Hold, RecordedStream
 from edge_agent.capture.retry import SESSION_NS, Retry
 from edge_agent.capture.run.gap_account import SMALL_STEP_NS, GapKeeper
 from edge_agent.capture.run.open_run import Run, RunBreak, RunBreakError
@@ -41,7 +41,6 @@ _KEYFRAME_WATCHDOGS = 6
 """A session that sends pictures gets so many watchdogs for its first keyframe; a new session may begin with one."""
 _TICK_NS = SECOND_NS // 2
 """So often the ring is asked what is due, apart from its syncs."""
-_BY_RULE = "not-by-rule"
 _BEFORE_ARRIVAL_NS = 2 * SECOND_NS
 """A picture is handed over when the next one begins, a keyframe may take its time on a slow link, and nobody looks at
 each packet as it comes."""
@@ -70,7 +69,7 @@ class CameraThread:
         self.name = stream.name
         self.status = StreamStatus(clock)
         self._sink, self._clock, self._stop = sink, clock, stop
-        self._resolve, self._hold, self._look = stream.resolve, stream.hold, stream.look
+        self._resolve, self._hold, self._look = stream.resolve, Hold(stream.hold, clock), stream.look
         self._watchdog_ns = stream.watchdog_ns
         now = clock.utc()
         known = covered_until is not None and covered_until <= now
@@ -81,7 +80,6 @@ class CameraThread:
         self._is_patient = False
         self._line: Line | None = None
         self._held, self._ticked = False, clock.boot()
-        self._ruled_since: MonoNs | None = None
         self._tracks: tuple[TrackTemplate, ...] = ()
         self._feed = Feed(stream.name, clock, self.status.loss, stream.watchdog_ns / SECOND_NS)
         self._thread = threading.Thread(target=self._main, name=f"camera-{stream.name}", daemon=True)
@@ -163,14 +161,12 @@ class CameraThread:
     def _reason_to_close(self) -> str:
         """Return why there is to be no session; empty also if one stays open whose pictures are only looked at."""
         reason = self._hold()
-        # Asked all the time, also while a disk holds the thread up that records.
-        self._ruled_since = (self._ruled_since or self._clock.boot()) if reason == _BY_RULE else None
-        return "" if reason == _BY_RULE and self._look is not None and self._look.keeps_open else reason
+        return "" if reason == BY_RULE and self._look is not None and self._look.keeps_open else reason
 
     def _is_only_watched(self, arrival: Arrival | None) -> bool:
         """Tell whether what arrived, or is to arrive, is only looked at: by when it came, not by when it is taken."""
-        is_watched = self._look is not None and self._look.keeps_open and self._hold() == _BY_RULE
-        return is_watched and (arrival is None or arrival.boot >= (self._ruled_since or 0))
+        is_watched = self._look is not None and self._look.keeps_open and self._hold() == BY_RULE
+        return is_watched and (arrival is None or arrival.boot >= (self._hold.ruled_since or 0))
 
     def _say_down(self, trouble: CaptureError) -> None:
         if self._stop.is_set():
@@ -244,12 +240,16 @@ class CameraThread:
         packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
         broken: RunBreak | None = None
+        is_fruitless = False
         while not self._has_stopped(waiting):
             if self._is_only_watched(waiting[0] if waiting else None):
-                arrivals = chain(tuple(waiting), packets)
+                if broken is not None and is_fruitless:  # the next event finds another session
+                    raise CaptureError(broken.reason, broken.detail)
+                late, broken = iter(tuple(waiting)), None
                 waiting.clear()
                 # No name for the pre-roll: beside ``waiting`` it would keep its packets, up to 32 MiB.
-                waiting.extend(self._watch(arrivals).packets())
+                waiting.extend(self._watch(chain(late, packets)).packets())
+                waiting.extend(late)
                 if self._stop.is_set() or self._hold():
                     return
                 if not waiting:  # what is missing from here on is not by rule
@@ -269,8 +269,7 @@ class CameraThread:
                     broken = RunBreak(self._clock.boot(), error.reason, str(error))
                 self._demand_records(run, broken)
                 self._tick()
-            else:
-                broken = None
+            is_fruitless = broken is not None and not run.records
 
     def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
         now = self._clock.utc()
@@ -299,7 +298,7 @@ class CameraThread:
 
         Args:
             run: A new one.
-            waiting: What has arrived already; afterwards what is not in the run, but for a first one that broke it.
+            waiting: What has arrived already; afterwards what is not in the run. A first packet that broke it is gone.
             packets: What arrives.
             broken: When a run of this session was broken, if none has been recorded since, and by what.
 
@@ -375,17 +374,17 @@ class CameraThread:
                 pre_roll.push(arrival)
                 if arrival.is_keyframe and arrival.track == 0:
                     self.status.note(pre_roll_short=pre_roll.is_short)
-                if not is_blind and self.status.enter("waiting", _BY_RULE, self._clock.utc()):
+                if not is_blind and self.status.enter("waiting", BY_RULE, self._clock.utc()):
                     log.info("camera is watched, not recorded stream=%s", self.name)
                     self._retry.reset()
             # What may yet be recorded is not told as a hole; it was taken a while before it came.
             utc, boot = pre_roll.since or self._moment_of(arrival)
             before = UtcNs(utc - _BEFORE_ARRIVAL_NS), MonoNs(boot - _BEFORE_ARRIVAL_NS)
             if not is_blind:
-                self._gaps.because(_BY_RULE, *before)
+                self._gaps.because(BY_RULE, *before)
             self._gaps.wait(*before)
             self._tick()
-            if self._stop.is_set() or self._hold() != _BY_RULE:
+            if self._stop.is_set() or self._hold() != BY_RULE:
                 break
         return pre_roll
 

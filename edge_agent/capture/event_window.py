@@ -1,40 +1,84 @@
 """When an event-only camera is recorded: from a trigger until its time is over, and not too often.
 
-Owns the open time of one camera's recording. Safe from any thread; reads no clock.
+Owns the open time of each stream of one camera. Safe from any thread; reads no clock.
 """
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 
-from edge_agent.units import HOUR_NS, MonoNs
+from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs
 
 _MOST_PER_HOUR = 360
+_NOTICED_NS = 15 * SECOND_NS
+"""So long after a camera has fallen silent its session may still count as one that stores."""
+
+
+class _Stream:
+    """The open time of one stream.
+
+    Args:
+        wake_ns: As of ``EventGate``.
+    """
+
+    def __init__(self, wake_ns: int) -> None:
+        self._wake_ns = wake_ns
+        self.until = MonoNs(0)
+        """End of its recording, by events and records so far."""
+        self.waking: dict[int, MonoNs] = {}
+        """The last event by how long to record from the first record on; empty if the camera is not being woken."""
+        self.stores = False
+        """Its session has stored something, as last told."""
+        self.is_ending = False
+        """It was told to end; what its session stores yet is not of a new event."""
+        self._event = MonoNs(0), 0
+
+    @property
+    def end(self) -> MonoNs:
+        """Return until when it is to be recorded, or to be woken."""
+        return max([self.until, *map(self._give_up_at, self.waking)])
+
+    def take(self, now: MonoNs, for_ns: int) -> None:
+        """Take an event."""
+        self._event = now, for_ns
+        self.until = max(self.until, MonoNs(now + for_ns))
+        if self._wake_ns and (self.is_ending or not self.stores):
+            self.waking[for_ns] = now
+
+    def note(self, now: MonoNs, *, stores: bool) -> None:
+        """Take in whether its session has stored something."""
+        was_storing, self.stores = self.stores and not self.is_ending, stores
+        self.is_ending = self.is_ending and stores
+        if stores and not self.is_ending:
+            due = [for_ns for for_ns in self.waking if now < self._give_up_at(for_ns)]
+            self.until = max([self.until, *(MonoNs(now + for_ns) for for_ns in due)])
+            self.waking.clear()
+        elif was_storing and self._wake_ns and now < min(self.until, self._event[0] + _NOTICED_NS):
+            # The last event may have come when the camera was gone already.
+            self.waking[self._event[1]] = self._event[0]
+
+    def _give_up_at(self, for_ns: int) -> MonoNs:
+        return MonoNs(self.waking[for_ns] + max(self._wake_ns, for_ns))
 
 
 class EventGate:
     """Opens on an event, stays open for a while, is extended by further events.
 
     A camera that sleeps is woken first: then the time counts from the first record that is stored, not from the event.
-    Only an opening that somebody asks for while its event lasts counts: during a pause nobody does, and a camera is not
-    woken for what was then.
+    An event that is over before a pause ends counts for nothing.
 
     Args:
-        wake_ns: So long after an event a stream may take until its first record is stored.
+        wake_ns: So long after an event a stream may take until its first record is stored; 0 for a camera that does not
+            sleep.
+        streams: Of the camera.
     """
 
-    def __init__(self, wake_ns: int = 0) -> None:
-        self._wake_ns = wake_ns
+    def __init__(self, wake_ns: int = 0, streams: Iterable[str] = ("main",)) -> None:
         self._lock = threading.Lock()
+        self._streams = {name: _Stream(wake_ns) for name in streams}
         self._opened: deque[MonoNs] = deque()
         self._opening: MonoNs | None = None
-        """The last opening, until somebody asks for it."""
-        self._until, self._wake_until, self._for_ns = MonoNs(0), MonoNs(0), 0
-        self._ends: dict[str, MonoNs] = {}
-        """By stream, when its recording ends; only of streams that have stored something since the opening."""
-        self._stored: set[str] = set()
-        """The streams whose session has stored something, as last told."""
-        self._closed: set[str] = set()
-        """Those of them that were told to end: what is stored yet is not of a new opening."""
+        """The last opening; it counts once a stream is recorded because of it."""
         self.events = 0
         self.refused = 0
 
@@ -44,54 +88,46 @@ class EventGate:
         Args:
             now: The time since boot.
             for_ns: How long to record.
-            per_hour: An event of this kind opens if so many openings within an hour are not reached: a battery camera
-                is asked for a stream each time. One that comes while it is open extends it and does not count.
+            per_hour: It opens only if fewer openings were counted in the last hour: a battery camera is asked for a
+                stream each time. While the gate is open an event extends that, and is no opening.
         """
         with self._lock:
             self.events += 1
-            if now >= self._latest_end():
+            if all(now >= stream.end for stream in self._streams.values()):
                 while self._opened and self._opened[0] <= now - HOUR_NS:
                     self._opened.popleft()
                 if len(self._opened) >= per_hour:
                     self.refused += 1
                     return False
-                self._opening, self._for_ns = now, 0
-                self._ends.clear()
-            # A stream whose session was lost meanwhile has to be woken again.
-            self._ends = {stream: end for stream, end in self._ends.items() if stream in self._stored}
-            self._wake_until = MonoNs(now + self._wake_ns)
-            self._for_ns = max(self._for_ns, for_ns)
-            self._until = max(self._until, MonoNs(now + for_ns))
+                self._opening = now
+            for stream in self._streams.values():
+                stream.take(now, for_ns)
             return True
 
-    def is_open(self, now: MonoNs, stream: str = "", *, is_stored: bool = False) -> bool:
-        """Tell whether a stream of the camera is to be recorded now; call it only if nothing else forbids that.
+    def is_open(self, now: MonoNs, name: str = "main", *, stores: bool = False) -> bool:
+        """Tell whether a stream is to be recorded now, if nothing else forbids it.
 
         Args:
             now: The time since boot.
-            stream: Which of the camera's.
-            is_stored: Whether its session has stored something.
+            name: Of the stream.
+            stores: Whether its session has stored something.
         """
         with self._lock:
-            self._take_opening(now)
-            if not is_stored:
-                self._stored.discard(stream)
-                self._closed.discard(stream)
-            else:
-                self._stored.add(stream)
-                if self._wake_ns and stream not in self._closed and now < max(self._until, self._wake_until):
-                    self._ends.setdefault(stream, MonoNs(now + self._for_ns))
-            is_open = now < max(self._until, self._ends.get(stream, self._wake_until))
-            if is_stored and not is_open:
-                self._closed.add(stream)
+            stream = self._streams[name]
+            stream.note(now, stores=stores)
+            is_open = now < stream.end
+            if is_open and self._opening is not None:
+                self._opened.append(self._opening)
+                self._opening = None
+            stream.is_ending = stream.is_ending or (stores and not is_open)
             return is_open
 
-    def _latest_end(self) -> MonoNs:
-        return MonoNs(max([self._until, *(self._ends.values() or [self._wake_until])]))
-
-    def _take_opening(self, now: MonoNs) -> None:
-        opening, self._opening = self._opening, None
-        if opening is not None and now < self._until:
-            self._opened.append(opening)
-        elif opening is not None:
-            self._wake_until = self._until
+    def pass_over(self, now: MonoNs, name: str = "main") -> None:
+        """Take in that a stream is not recorded now whatever the events: a pause, or its hours."""
+        with self._lock:
+            stream = self._streams[name]
+            stream.stores = stream.is_ending = False
+            if now >= stream.until:
+                stream.waking.clear()
+                if all(now >= each.end for each in self._streams.values()):
+                    self._opening = None

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_agent.capture.session.interface import Endpoint
-from edge_agent.units import SECOND_NS
+from edge_agent.host.clock import Clock
+from edge_agent.units import SECOND_NS, MonoNs
 
+BY_RULE = "not-by-rule"
 WATCHDOG_NS = 10 * SECOND_NS
 """The longest time without a whole video access unit, whatever else the session does."""
 
@@ -36,3 +38,21 @@ class RecordedStream:
     """Uses keyframes besides recording them."""
     watchdog_ns: int = WATCHDOG_NS
     """As ``WATCHDOG_NS``, for this stream."""
+
+
+class Hold:
+    """Tells why a stream is not to be recorded now, and remembers since when that is by rule. Any thread.
+
+    Asked at each packet, or each round, by the thread that reads: also while a disk holds up the one that records.
+    """
+
+    def __init__(self, ask: Callable[[], str], clock: Clock) -> None:
+        self._ask, self._clock = ask, clock
+        self.ruled_since: MonoNs | None = None
+        """Since when the stream waits for an event; None if it does not."""
+
+    def __call__(self) -> str:
+        """Return why the stream is not to be recorded now, or an empty text."""
+        reason = self._ask()
+        self.ruled_since = (self.ruled_since or self._clock.boot()) if reason == BY_RULE else None
+        return reason

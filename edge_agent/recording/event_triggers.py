@@ -101,7 +101,7 @@ class Triggers:
         if not camera.enabled or camera.record != "on_event":
             return
         wake_ns = open_timeout_ns(camera) + _FIRST_RECORD_NS if sleeps_between_events(camera) else 0
-        self._gates[camera.id] = EventGate(wake_ns)
+        self._gates[camera.id] = EventGate(wake_ns, camera.qualities)
         self._lines[camera.id] = []
         if _mqtt_of(camera):
             self._lines[camera.id].append(self._home_line)

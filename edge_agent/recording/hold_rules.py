@@ -26,7 +26,7 @@ class HoldRules:
         self._pauses, self._triggers, self._clock = pauses, triggers, clock
 
     def rule_of(
-        self, camera: Camera, quality: QualityName, time_zone: ZoneInfo, is_stored: Callable[[], bool]
+        self, camera: Camera, quality: QualityName, time_zone: ZoneInfo, stores: Callable[[], bool]
     ) -> Callable[[], str]:
         """Return a function that tells why a stream is not recorded now; empty if it is. It is for that stream's life.
 
@@ -36,17 +36,22 @@ class HoldRules:
             camera: Whose stream it is.
             quality: Which of its streams.
             time_zone: Of the camera's hours.
-            is_stored: Tells whether the stream's session has stored something.
+            stores: Tells whether the stream's session has stored something.
         """
         gate, hours = self._triggers.gate_of(camera.id), RecordingHours(camera, time_zone)
 
         def find_reason() -> str:
-            if self._pauses.is_paused(camera.id, self._clock.utc(), self._clock.boot()):
-                return "paused"
-            if hours.is_closed(self._clock.utc()):
-                return "outside-hours"
-            if gate is None or gate.is_open(self._clock.boot(), quality, is_stored=is_stored()):
-                return ""
-            return "not-by-rule"
+            now = self._clock.boot()
+            reason = ""
+            if self._pauses.is_paused(camera.id, self._clock.utc(), now):
+                reason = "paused"
+            elif hours.is_closed(self._clock.utc()):
+                reason = "outside-hours"
+            if gate is None:
+                return reason
+            if reason:
+                gate.pass_over(now, quality)
+                return reason
+            return "" if gate.is_open(now, quality, stores=stores()) else "not-by-rule"
 
         return find_reason

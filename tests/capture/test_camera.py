@@ -5,13 +5,16 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from edge_agent.capture import camera as camera_module
 from edge_agent.capture.event_window import EventGate
 from edge_agent.capture.reasons import CaptureError
 from edge_agent.capture.recorded_stream import Look
 from edge_agent.capture.rtsp.session import OwnSession
+from edge_agent.capture.run.open_run import Run, RunBreakError
 from edge_agent.capture.run.records import Gap, Gop
 from edge_agent.capture.session import reader
 from edge_agent.capture.session.ffmpeg_process import ProcessSession
@@ -675,6 +678,35 @@ def test_break_in_an_event_costs_the_next_one_nothing() -> None:
             wait_seconds(6)
     assert any(event - 6 * SECOND_NS < gop.start_ns < event - 2 * SECOND_NS for gop in recording.sink.gops)
     assert "stalled" not in reasons(recording.sink)
+    assert_tiled(recording.sink)
+
+
+def test_session_of_which_no_event_can_be_recorded_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs break at once, and no event lasts for a watchdog's time: the next one finds another session."""
+    is_bad, held = threading.Event(), threading.Event()
+
+    class BadRun(Run):
+        def push(self, *given: Any) -> None:
+            if is_bad.is_set():
+                raise RunBreakError("no-parameter-sets", "none in this session")
+            super().push(*given)
+
+    monkeypatch.setattr(camera_module, "Run", BadRun)
+    look = Look(lambda *_: None, keeps_open=True, before_ns=0)
+    with SimulatedCamera(QUICK) as camera:
+        recording = Recording(endpoint(camera), hold=lambda: "" if held.is_set() else "not-by-rule", look=look)
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            is_bad.set()
+            held.set()
+            wait_seconds(2)
+            held.clear()
+            wait_until(lambda: recording.status.state == "down")
+            assert recording.status.snapshot()["reason"] == "no-parameter-sets"
+            is_bad.clear()
+            wait_until(lambda: recording.status.state == "waiting")
+            held.set()
+            recording.wait_for_gops(2)
     assert_tiled(recording.sink)
 
 

@@ -99,7 +99,7 @@ def test_after_a_reload_an_event_opens_the_gate_that_counts(listeners, tmp_path,
         for camera, fire in zip(waiting, listener.fires, strict=True):
             gate = triggers.gate_of(camera.id)
             fire()
-            assert gate.is_open(clock.boot(), is_stored=True)
+            assert gate.is_open(clock.boot(), stores=True)
             clock.advance(camera.triggers[0].for_ns - 1)
             assert gate.is_open(clock.boot())
             clock.advance(1)
