@@ -240,11 +240,11 @@ class CameraThread:
         packets = self._take_packets(line, SoundWatch(self.name, session, self.status, self._clock.boot()))
         waiting: deque[Arrival] = deque()
         broken: RunBreak | None = None
-        is_fruitless = False
+        fruitless: RunBreak | None = None
         while not self._has_stopped(waiting):
             if self._is_only_watched(waiting[0] if waiting else None):
-                if broken is not None and is_fruitless:  # the next event finds another session
-                    raise CaptureError(broken.reason, broken.detail)
+                if fruitless is not None:  # the next event finds another session
+                    raise CaptureError(fruitless.reason, fruitless.detail)
                 late, broken = iter(tuple(waiting)), None
                 waiting.clear()
                 # No name for the pre-roll: beside ``waiting`` it would keep its packets, up to 32 MiB.
@@ -260,16 +260,17 @@ class CameraThread:
             except RunBreakError as error:
                 self._tracks = run.tracks
                 log.warning("run broken stream=%s reason=%s: %s", self.name, error.reason, error)
-                # What waits has arrived already, and is footage.
-                since = self._moment_of(waiting[0] if waiting else None)
+                since = self._moment_of(waiting[0] if waiting else None)  # what waits is footage
                 if error.reason == "clock-step":
                     self._gaps.follow(*since, SMALL_STEP_NS)
                 self._gaps.because(error.reason, *since)
                 if run.records or broken is None:
                     broken = RunBreak(self._clock.boot(), error.reason, str(error))
+                fruitless = None if run.records else broken
                 self._demand_records(run, broken)
                 self._tick()
-            is_fruitless = broken is not None and not run.records
+            else:
+                broken, fruitless = (None, None) if run.records else (broken, fruitless)
 
     def _begin_run(self, session: Session, line: Line, *, is_joined: bool) -> Run:
         now = self._clock.utc()

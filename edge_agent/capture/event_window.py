@@ -11,7 +11,7 @@ from edge_agent.units import HOUR_NS, SECOND_NS, MonoNs
 
 _MOST_PER_HOUR = 360
 _NOTICED_NS = 15 * SECOND_NS
-"""So long after a camera has fallen silent its session may still count as one that stores."""
+"""So long after an event it may turn out that the camera was gone already."""
 
 
 class _Stream:
@@ -27,11 +27,14 @@ class _Stream:
         """End of its recording, by events and records so far."""
         self.waking: dict[int, MonoNs] = {}
         """The last event by how long to record from the first record on; empty if the camera is not being woken."""
+        self.has_stored = False
+        """It has stored something since the last opening."""
         self.stores = False
         """Its session has stored something, as last told."""
         self.is_ending = False
-        """It was told to end; what its session stores yet is not of a new event."""
-        self._event = MonoNs(0), 0
+        """It was told to end; what its session still stores is not of a new event."""
+        self._events: dict[int, MonoNs] = {}
+        """The last event by how long to record because of it."""
 
     @property
     def end(self) -> MonoNs:
@@ -40,7 +43,7 @@ class _Stream:
 
     def take(self, now: MonoNs, for_ns: int) -> None:
         """Take an event."""
-        self._event = now, for_ns
+        self._events[for_ns] = now
         self.until = max(self.until, MonoNs(now + for_ns))
         if self._wake_ns and (self.is_ending or not self.stores):
             self.waking[for_ns] = now
@@ -50,12 +53,13 @@ class _Stream:
         was_storing, self.stores = self.stores and not self.is_ending, stores
         self.is_ending = self.is_ending and stores
         if stores and not self.is_ending:
+            self.has_stored = True
             due = [for_ns for for_ns in self.waking if now < self._give_up_at(for_ns)]
             self.until = max([self.until, *(MonoNs(now + for_ns) for for_ns in due)])
             self.waking.clear()
-        elif was_storing and self._wake_ns and now < min(self.until, self._event[0] + _NOTICED_NS):
-            # The last event may have come when the camera was gone already.
-            self.waking[self._event[1]] = self._event[0]
+        elif was_storing and self._wake_ns and now < self.until:
+            # The last events may have come when the camera was gone already.
+            self.waking |= {for_ns: at for for_ns, at in self._events.items() if now < at + _NOTICED_NS}
 
     def _give_up_at(self, for_ns: int) -> MonoNs:
         return MonoNs(self.waking[for_ns] + max(self._wake_ns, for_ns))
@@ -78,7 +82,7 @@ class EventGate:
         self._streams = {name: _Stream(wake_ns) for name in streams}
         self._opened: deque[MonoNs] = deque()
         self._opening: MonoNs | None = None
-        """The last opening; it counts once a stream is recorded because of it."""
+        """The last opening; it counts once a stream is to be recorded because of it."""
         self.events = 0
         self.refused = 0
 
@@ -93,13 +97,17 @@ class EventGate:
         """
         with self._lock:
             self.events += 1
-            if all(now >= stream.end for stream in self._streams.values()):
+            # One that does not wake, while another one has, makes no event an extension.
+            woken = [stream for stream in self._streams.values() if stream.has_stored] or self._streams.values()
+            if all(now >= stream.end for stream in woken):
                 while self._opened and self._opened[0] <= now - HOUR_NS:
                     self._opened.popleft()
                 if len(self._opened) >= per_hour:
                     self.refused += 1
                     return False
                 self._opening = now
+                for stream in self._streams.values():
+                    stream.has_stored = False
             for stream in self._streams.values():
                 stream.take(now, for_ns)
             return True

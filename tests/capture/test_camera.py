@@ -710,6 +710,44 @@ def test_session_of_which_no_event_can_be_recorded_is_opened_anew(monkeypatch: p
     assert_tiled(recording.sink)
 
 
+def test_break_that_was_recorded_through_is_no_fault_of_the_next_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event begins while the last record of the one before is stored, long after a clock step in that one."""
+    breaks, held, again = threading.Event(), threading.Event(), threading.Event()
+
+    class StepRun(Run):
+        def push(self, *given: Any) -> None:
+            if breaks.is_set() and self.records:
+                breaks.clear()
+                raise RunBreakError("clock-step", "by_ns=1")
+            super().push(*given)
+
+        def finish(self) -> None:
+            super().finish()
+            if again.is_set():
+                again.clear()
+                held.set()
+
+    monkeypatch.setattr(camera_module, "Run", StepRun)
+    look = Look(lambda *_: None, keeps_open=True, before_ns=0)
+    with SimulatedCamera(QUICK) as camera:
+        recording = Recording(
+            endpoint(camera), hold=lambda: "" if held.is_set() else "not-by-rule", look=look, watchdog_ns=2 * SECOND_NS
+        )
+        with recording:
+            wait_until(lambda: recording.status.state == "waiting")
+            held.set()
+            recording.wait_for_gops(2)
+            breaks.set()
+            wait_until(lambda: len(recording.sink.runs) == 2)
+            recording.wait_for_gops(len(recording.sink.gops) + 6)  # for longer than a watchdog
+            again.set()
+            held.clear()
+            wait_until(lambda: len(recording.sink.runs) == 3)
+            recording.wait_for_gops(len(recording.sink.gops) + 2)
+            assert recording.status.state == "recording"
+    assert len([gap for gap in recording.sink.gaps if gap.reason == "clock-step"]) <= 1
+
+
 class BlockedSink(MemorySink):
     """A ring whose disk hangs for a while, once."""
 

@@ -134,6 +134,31 @@ def test_an_event_that_is_asked_for_late_counts_all_the_same() -> None:
     assert not gate.fire(MonoNs(2 * MINUTE_NS), FOR_NS, per_hour=1)
 
 
+def test_a_stream_that_does_not_wake_makes_no_event_an_extension() -> None:
+    """A camera for one client, with a substream: an hour sees as many recordings of `main` as were allowed."""
+    gate, begun = EventGate(MINUTE_NS, ("main", "sub")), 0
+    for second in range(0, 3600, 40):
+        begun += gate.fire(MonoNs(second * SECOND_NS), 5 * SECOND_NS, per_hour=1)
+        for later in range(second, second + 40):
+            gate.is_open(MonoNs(later * SECOND_NS), "sub")
+            is_open = gate.is_open(MonoNs(later * SECOND_NS))
+            gate.is_open(MonoNs(later * SECOND_NS), stores=is_open and later >= second + 3)
+    assert begun == 1
+
+
+def test_the_longest_of_the_events_just_before_a_loss_counts() -> None:
+    """The camera had fallen silent before both, and nobody knew it yet."""
+    gate = EventGate(wake_ns=MINUTE_NS)
+    gate.fire(MonoNs(0), 3 * MINUTE_NS)
+    assert gate.is_open(MonoNs(SECOND_NS), stores=True)
+    gate.fire(MonoNs(100 * SECOND_NS), 2 * MINUTE_NS)
+    gate.fire(MonoNs(102 * SECOND_NS), 5 * SECOND_NS)
+    assert gate.is_open(MonoNs(108 * SECOND_NS), stores=False)
+    assert gate.is_open(MonoNs(150 * SECOND_NS), stores=True)
+    assert gate.is_open(MonoNs(270 * SECOND_NS - 1), stores=True)
+    assert not gate.is_open(MonoNs(270 * SECOND_NS), stores=True)
+
+
 def test_a_short_event_does_not_give_a_long_one_again() -> None:
     """The bridge ended its stream after ten minutes; somebody rings once more."""
     gate = EventGate(wake_ns=MINUTE_NS)
