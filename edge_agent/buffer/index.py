@@ -64,7 +64,8 @@ class RingIndex:
         self._entries: dict[int, BlockEntry] = {}
         self._order: list[int] = []
         self.bad_slots: dict[int, str] = {}
-        """Why the page of a slot is not believed; it is damaged, or another ring's."""
+        """Why the page of a slot is not believed: it is damaged, or another ring's. A slot is read as a block of its
+        own number would be."""
 
     @property
     def newest_seq(self) -> int:
@@ -82,10 +83,6 @@ class RingIndex:
     def read_page(self, seq: int) -> bytes:
         """Read the bytes of the slot of block ``seq`` as they are now."""
         return self.disk.pread(PAGE_BYTES, self.superblock.page_offset(seq))
-
-    def read_slot(self, slot: int) -> bytes:
-        """Read the bytes of a slot, such as one of ``bad_slots``, as they are now."""
-        return self.disk.pread(PAGE_BYTES, (SUPERBLOCK_COPIES + slot) * PAGE_BYTES)
 
     def load(self) -> None:
         """Read all header pages in one sequential pass; checksums only."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_agent.buffer.block_copy import copy_block
 from edge_agent.buffer.disk import FileDisk
-from edge_agent.buffer.format.constants import PAGE_BYTES, SUPERBLOCK_COPIES, State
+from edge_agent.buffer.format.constants import PAGE_BYTES, State
 from edge_agent.buffer.format.page import destroy_key
 from edge_agent.buffer.format.superblock import Superblock
 from edge_agent.buffer.index import BlockEntry, RingIndex
@@ -158,7 +158,7 @@ class RingMirror:
 
     def _copy_damaged(self, index: RingIndex, target: FileDisk, slot: int) -> bool:
         """Take over a damaged page whose key was erased: the copy's may be whole, and has the key."""
-        raw, place = index.read_slot(slot), (SUPERBLOCK_COPIES + slot) * PAGE_BYTES
+        raw, place = index.read_page(slot), index.superblock.page_offset(slot)
         if destroy_key(raw) != raw or target.pread(PAGE_BYTES, place) == raw:
             return False
         target.pwrite(raw, place)

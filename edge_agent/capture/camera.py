@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _WAIT_STEP_S, _HOLD_STEP_S = 0.5, 0.1
 _WATCH_STEP_S = 0.4
 """So late at most an event is noticed by a camera whose pictures are looked at until then."""
-_HELD_STATES = {"not-by-rule": "waiting", "paused": "off", "outside-hours": "off"}
+_HELD_STATES = {BY_RULE: "waiting", "paused": "off", "outside-hours": "off"}
 _SILENT = ("stalled", "ended", "no-keyframe")
 """The reasons for which a session without a keyframe ends, whatever its cause."""
 _KEYFRAME_WATCHDOGS = 6

@@ -8,6 +8,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.units import SECOND_NS, MonoNs
 
 BY_RULE = "not-by-rule"
+"""The reason of a stream that waits for an event, one of ``capture.reasons``."""
 WATCHDOG_NS = 10 * SECOND_NS
 """The longest time without a whole video access unit, whatever else the session does."""
 

@@ -6,6 +6,7 @@ Part of the recorder process. A camera's thread asks all the time.
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
+from edge_agent.capture.recorded_stream import BY_RULE
 from edge_agent.host.clock import Clock
 from edge_agent.recording.event_triggers import Triggers
 from edge_agent.recording.hours import RecordingHours
@@ -52,6 +53,6 @@ class HoldRules:
             if reason:
                 gate.pass_over(now, quality)
                 return reason
-            return "" if gate.is_open(now, quality, stores=stores()) else "not-by-rule"
+            return "" if gate.is_open(now, quality, stores=stores()) else BY_RULE
 
         return find_reason

@@ -12,14 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_agent.buffer.block_scan import BlockWalk, LocatedRecord, end_of, is_body_good, read_body
 from edge_agent.buffer.disk import Disk
-from edge_agent.buffer.format.constants import (
-    DIGEST_BYTES,
-    HEADER_BYTES,
-    PAGE_BYTES,
-    SUPERBLOCK_COPIES,
-    TAG_BYTES,
-    State,
-)
+from edge_agent.buffer.format.constants import DIGEST_BYTES, HEADER_BYTES, TAG_BYTES, State
 from edge_agent.buffer.format.page import BlockEnd, Page, chain_start, destroy_key, parse_page
 from edge_agent.buffer.format.record import chain_genesis, parse_header, record_bytes
 from edge_agent.buffer.format.superblock import Superblock
@@ -152,9 +145,9 @@ def destroy_damaged_keys(index: RingIndex) -> None:
 
     Such a page does not say of what time its block is, and its key may be whole.
     """
-    doomed = {slot: raw for slot in index.bad_slots if destroy_key(raw := index.read_slot(slot)) != raw}
+    doomed = {slot: raw for slot in index.bad_slots if destroy_key(raw := index.read_page(slot)) != raw}
     for slot, raw in doomed.items():
-        index.disk.pwrite(destroy_key(raw), (SUPERBLOCK_COPIES + slot) * PAGE_BYTES)
+        index.disk.pwrite(destroy_key(raw), index.superblock.page_offset(slot))
     if doomed:
         log.warning("keys of damaged pages erased ring=%s count=%d", index.disk.name, len(doomed))
         index.disk.fdatasync()
